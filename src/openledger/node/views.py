@@ -1,0 +1,368 @@
+"""What the pages and commands show: plain frozen data, read from the chain, the blobs and the database of one node.
+
+Amounts are integers of wei, shares integers of ppm, times Unix seconds, hashes and addresses hex strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Party:
+    """An account with the name this node knows it by (its short address where it knows none)."""
+
+    address: str
+    label: str
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """One recent block: its number, time, transactions, and gas used."""
+
+    number: int
+    time: int
+    transactions: int
+    gas_used: int
+
+
+@dataclass(frozen=True)
+class ReceiptRow:
+    """One line of the list of receipts."""
+
+    id: str
+    sequence: int
+    time: int
+    model_name: str
+    prompt: str
+    output: str
+    fee: int
+    residual_ppm: int
+    top_contributor: Party | None
+    top_ppm: int
+    status: str
+    """``recorded`` (signed, not yet on chain), ``posted`` (in a batch on chain), ``paid`` (covered by an active payout root)."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The network at a glance."""
+
+    chain_id: int
+    block_number: int
+    contracts: dict[str, str]
+    datanets: int
+    records_accepted: int
+    contributors: int
+    models: int
+    receipts: int
+    batches: int
+    total_fees: int
+    total_paid: int
+    total_staked: int
+    treasury: int
+    receipts_recent: list[ReceiptRow]
+    blocks_recent: list[BlockRow]
+    fees_by_role: dict[str, int]
+    """Paid so far to each role: contributor, builder, host, curator, validator, treasury."""
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """One anchored version of a Datanet."""
+
+    number: int
+    root: str
+    records: int
+    time: int
+    transaction: str
+
+
+@dataclass(frozen=True)
+class ContributionRow:
+    """One contribution and what became of it."""
+
+    id: int
+    contributor: Party
+    count: int
+    accepted: int
+    rejected: int
+    state: str
+    bond: int
+    slashed: int
+    reviewers: list[Party]
+
+
+@dataclass(frozen=True)
+class ContributorRow:
+    """One contributor's standing in a Datanet."""
+
+    party: Party
+    accepted: int
+    rejected: int
+    influenced: int
+    """Receipts in which a record of theirs has a share."""
+    earned: int
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """One reviewer's verdict on one record, with the reason given."""
+
+    reviewer: Party
+    accept: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class RecordView:
+    """One record and its life: accepted → trained → influenced → paid."""
+
+    hash: str
+    question: str
+    answer: str
+    facts: dict[str, Any]
+    source: dict[str, Any]
+    kind: str
+    contributor: Party
+    contribution: int
+    status: str
+    """``accepted``, ``rejected`` or ``under review``."""
+    verdicts: list[VerdictRow]
+    trained_in: list[str]
+    """Names of the models trained on it."""
+    influenced: int
+    credited_ppm: int
+    """Sum of its shares over all receipts."""
+
+
+@dataclass(frozen=True)
+class DatanetRow:
+    """One line of the list of Datanets."""
+
+    id: int
+    name: str
+    description: str
+    owner: Party
+    licence: str
+    versions: int
+    records: int
+    contributors: int
+
+
+@dataclass(frozen=True)
+class DatanetView:
+    """One Datanet with its versions, contributions and people."""
+
+    row: DatanetRow
+    versions: list[VersionRow]
+    contributions: list[ContributionRow]
+    contributors: list[ContributorRow]
+    rejections: list[RecordView]
+    data_card: str
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """One registered model."""
+
+    id: int
+    name: str
+    base: str
+    owner: Party
+    status: str
+    datanet: int
+    datanet_version: int
+    hashes: dict[str, str]
+    """``base``, ``adapter``, ``recipe``, ``index``, ``evaluation``, ``version_root``."""
+    input_price: int
+    output_price: int
+    evaluation: dict[str, Any]
+    """``loss_base``, ``loss_tuned``, ``accuracy_base``, ``accuracy_tuned`` (exact) and what the evaluation says besides."""
+    recipe: dict[str, Any]
+    loss_curve: list[tuple[int, float]]
+    card: str
+    receipts: int
+    fees: int
+
+
+@dataclass(frozen=True)
+class RecordShare:
+    """One record's part in one answer."""
+
+    hash: str
+    question: str
+    answer: str
+    contributor: Party
+    ppm: int
+    score: float
+
+
+@dataclass(frozen=True)
+class SpanView:
+    """Words of the answer that stand verbatim in records: text and character range, and in which records."""
+
+    text: str
+    start: int
+    end: int
+    records: list[str]
+    rarity: float
+
+
+@dataclass(frozen=True)
+class ReceiptView:
+    """One answer with everything that explains who shaped it."""
+
+    row: ReceiptRow
+    consumer: Party
+    host: Party
+    prompt_tokens: int
+    output_tokens: int
+    shares_root: str
+    records: list[RecordShare]
+    contributors: list[tuple[Party, int]]
+    tokens: list[str]
+    """The answer's tokens as text, in order; joined they are the answer."""
+    influence: list[list[float]]
+    """[top records, tokens]: each top record's influence on each token, in the order of ``records``; one row each."""
+    spans: list[SpanView]
+    batch: int | None
+    batch_root: str | None
+    transaction: str | None
+    gas_per_inference: float | None
+    payouts: list[tuple[Party, str, int]]
+    """(account, role, wei) that this receipt's fee is split into; empty while it is not in a batch."""
+    signature: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named check of a verification."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """One batch of receipts on chain."""
+
+    id: int
+    root: str
+    first_sequence: int
+    count: int
+    fees: int
+    gas_per_inference: float
+    transaction: str
+    attested_by: list[Party]
+    split_ppm: dict[str, int]
+
+
+@dataclass(frozen=True)
+class EarningsRow:
+    """What one account has earned in one or more roles, and what it has claimed."""
+
+    party: Party
+    by_role: dict[str, int]
+    earned: int
+    claimed: int
+    balance: int
+
+
+@dataclass(frozen=True)
+class PayoutsView:
+    """The state of the payouts."""
+
+    batches: list[BatchRow]
+    earnings: list[EarningsRow]
+    total_fees: int
+    total_paid: int
+    dust: int
+    root: str
+    root_state: str
+
+
+@dataclass(frozen=True)
+class BucketRow:
+    """One bucket of the allocation of OPEN, in wei; ``released`` on chain today."""
+
+    name: str
+    total: int
+    at_genesis: int
+    released: int
+    releasable: int
+    locked: int
+    cliff_months: int
+    linear_months: int
+    beneficiary: Party | None
+
+
+@dataclass(frozen=True)
+class SupplyView:
+    """OPEN: what exists, what circulates, and what use demands."""
+
+    total: int
+    circulating: int
+    locked: int
+    staked: int
+    wrapped: int
+    fees_paid: int
+    gas_paid: int
+    buckets: list[BucketRow]
+    schedule: list[tuple[int, dict[str, int]]]
+    """(month after genesis, bucket → wei released by then)."""
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """One runtime parameter of the chain."""
+
+    key: str
+    value: int
+    unit: str
+    description: str
+    minimum: int
+    maximum: int
+
+
+@dataclass(frozen=True)
+class ProposalRow:
+    """One proposal with what it changes and how the vote stands (votes in wei of gOPEN)."""
+
+    id: str
+    title: str
+    changes: str
+    state: str
+    proposer: Party
+    votes_for: int
+    votes_against: int
+    votes_abstain: int
+    quorum: int
+    created: int
+
+
+@dataclass(frozen=True)
+class GovernanceView:
+    """Parameters, proposals and voting power."""
+
+    parameters: list[ParameterRow]
+    proposals: list[ProposalRow]
+    voters: list[tuple[Party, int]]
+    """(account, votes in wei)."""
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """A fine-tuning job under way, for live charts."""
+
+    job: str
+    model_name: str
+    stage: str
+    step: int
+    steps: int
+    losses: Sequence[float] = field(default_factory=list)
+    error: str = ""
