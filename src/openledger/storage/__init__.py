@@ -1,0 +1,26 @@
+"""Content-addressed blobs and the node's database. What is on the chain is not here."""
+
+from openledger.storage.blobs import BlobStore, write_atomically
+from openledger.storage.database import Database
+from openledger.storage.tables import (
+    CreditRecord,
+    ModelRecord,
+    PartyRecord,
+    ReceiptRecord,
+    StateRecord,
+    VerdictRecord,
+    VoucherRecord,
+)
+
+__all__ = [
+    "BlobStore",
+    "CreditRecord",
+    "Database",
+    "ModelRecord",
+    "PartyRecord",
+    "ReceiptRecord",
+    "StateRecord",
+    "VerdictRecord",
+    "VoucherRecord",
+    "write_atomically",
+]

@@ -1,0 +1,109 @@
+"""What was stored is read back or an error is raised; nothing is half-written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openledger.primitives import InputError, NotFoundError, StorageError, canonical_bytes, keccak, to_hex
+from openledger.storage import BlobStore, Database, ReceiptRecord
+from openledger.storage.tables import Table
+
+
+@given(st.binary(max_size=200))
+def test_a_blob_is_found_under_the_hash_of_its_bytes(data: bytes) -> None:
+    store = BlobStore("memory://blobs")
+    assert store.put(data) == keccak(data)
+    assert store.get(keccak(data)) == data
+
+
+def test_changed_bytes_are_an_error_that_names_both_hashes(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    digest = store.put(b"true")
+    (tmp_path / digest.hex()[:2] / digest.hex()).write_bytes(b"false")
+    with pytest.raises(StorageError, match=f"{to_hex(digest)}.*{to_hex(keccak(b'false'))}"):
+        store.get(digest)
+
+
+def test_a_missing_blob_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=to_hex(keccak(b"?"))):
+        BlobStore(tmp_path).get(keccak(b"?"))
+
+
+def test_a_folder_comes_back_as_it_was(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "a.txt").write_bytes(b"a")
+    (source / "deep" / "b.bin").write_bytes(bytes(range(256)))
+    store = BlobStore(tmp_path / "blobs")
+    target = store.get_folder(store.put_folder(source), tmp_path / "target")
+    assert {p.relative_to(target).as_posix(): p.read_bytes() for p in target.rglob("*") if p.is_file()} == {
+        "a.txt": b"a",
+        "deep/b.bin": bytes(range(256)),
+    }
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/escape", "a/../../escape", "a\\..\\escape"])
+def test_a_folder_manifest_that_leaves_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    store = BlobStore(tmp_path / "blobs")
+    manifest = store.put(canonical_bytes({"files": {name: to_hex(store.put(b"x"))}}))
+    with pytest.raises(InputError, match="outside its folder"):
+        store.get_folder(manifest, tmp_path / "target")
+    assert not list(tmp_path.rglob("escape"))
+
+
+def test_a_write_that_the_disk_refuses_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = (
+        "import resource, signal, sys\n"
+        "from openledger.storage import BlobStore\n"
+        "from openledger.primitives import StorageError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "store = BlobStore(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n    store.put(bytes(100_000))\n"
+        "except StorageError as error:\n    print(error); sys.exit(3)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env={**os.environ}, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    assert "free some space" in done.stdout
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_transaction_that_fails_writes_nothing_and_a_good_one_survives_reopening(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'node.sqlite'}"
+    database = Database(url)
+
+    def receipt(sequence: int) -> ReceiptRecord:
+        return ReceiptRecord(
+            sequence=sequence, id=f"0x{sequence:064x}", model=1, consumer="0x", time=0, body={}, explanation="0x"
+        )
+
+    with database.session() as session:
+        session.add(receipt(1))
+    with pytest.raises(StorageError, match="nothing was written"), database.session() as session:
+        session.add(receipt(2))
+        session.flush()
+        session.add(receipt(1))
+    database.close()
+    with Database(url).session() as session:
+        assert session.get(ReceiptRecord, 1) is not None
+        assert session.get(ReceiptRecord, 2) is None
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'node.sqlite'}")
+    with database._engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+
+
+def test_a_database_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="could not open the database"):
+        Database(f"sqlite:///{tmp_path / 'missing' / 'node.sqlite'}")
