@@ -1,0 +1,73 @@
+"""From a signed answer to money in a wallet: vouchers, receipts, batches, payouts, validators, verification."""
+
+from openledger.settlement.documents import PayoutDocument
+from openledger.settlement.payouts import (
+    Held,
+    Hold,
+    Line,
+    Payouts,
+    Role,
+    Terms,
+    explain,
+    payout_leaf,
+    payouts,
+)
+from openledger.settlement.receipts import (
+    PrivateBody,
+    ReceiptBody,
+    check,
+    check_shares,
+    hash_output,
+    hash_prompt,
+    inference_fee,
+    shares_root,
+    shares_tree,
+    sign_receipt,
+    sort_shares,
+)
+from openledger.settlement.terms import Batch, FeeSplit, Model, Origin, Version
+from openledger.settlement.vouchers import (
+    Escrow,
+    MemoryVoucherStore,
+    SessionKey,
+    SignedVoucher,
+    VoucherBook,
+    VoucherSigner,
+    VoucherStore,
+)
+
+__all__ = [
+    "Batch",
+    "Escrow",
+    "FeeSplit",
+    "Held",
+    "Hold",
+    "Line",
+    "MemoryVoucherStore",
+    "Model",
+    "Origin",
+    "PayoutDocument",
+    "Payouts",
+    "PrivateBody",
+    "ReceiptBody",
+    "Role",
+    "SessionKey",
+    "SignedVoucher",
+    "Terms",
+    "Version",
+    "VoucherBook",
+    "VoucherSigner",
+    "VoucherStore",
+    "check",
+    "check_shares",
+    "explain",
+    "hash_output",
+    "hash_prompt",
+    "inference_fee",
+    "payout_leaf",
+    "payouts",
+    "shares_root",
+    "shares_tree",
+    "sign_receipt",
+    "sort_shares",
+]

@@ -1,0 +1,173 @@
+"""The terms under which receipts are paid: what the chain and the public blobs say, as plain frozen data.
+
+:meth:`openledger.settlement.context.PayoutContext.from_chain` reads them; :mod:`openledger.settlement.payouts` computes with
+them. Addresses are checksummed, hashes 32 bytes, amounts wei, shares ppm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from openledger.primitives import PPM, InputError, mul_ppm
+
+
+@dataclass(frozen=True)
+class FeeSplit:
+    """How a fee is divided, in ppm of the fee; what is left belongs to the treasury.
+
+    Raises:
+        InputError: a part is negative, or the parts exceed 1,000,000 in all.
+    """
+
+    data: int
+    builder: int
+    host: int
+    curators: int
+    validators: int
+
+    def __post_init__(self) -> None:
+        parts = self.parts
+        if min(parts) < 0 or sum(parts) > PPM:
+            raise InputError(
+                f"a fee split of {parts} ppm: no part may be negative and their sum may not exceed {PPM:,}"
+            )
+
+    @property
+    def parts(self) -> tuple[int, int, int, int, int]:
+        """(data, builder, host, curators, validators) in ppm."""
+        return self.data, self.builder, self.host, self.curators, self.validators
+
+    @property
+    def treasury(self) -> int:
+        """The treasury's part in ppm."""
+        return PPM - sum(self.parts)
+
+    def pools(self, fee: int) -> tuple[int, int, int, int, int, int]:
+        """Wei for (data, builder, host, curators, validators, treasury); sums to ``fee`` exactly.
+
+        All but the last are rounded down; the treasury gets the rest.
+        """
+        data, builder, host, curators, validators = (mul_ppm(fee, ppm) for ppm in self.parts)
+        return data, builder, host, curators, validators, fee - data - builder - host - curators - validators
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One posted batch of receipts and the terms that held when it was posted.
+
+    Attributes:
+        number: the batch's number in the ledger, from 1.
+        host: the account that posted it; its receipts are this host's.
+        first_sequence: the host's sequence of the first receipt.
+        count: receipts in the batch.
+        root: the Merkle root over the receipts' digests.
+        split: the fee split in force.
+        influence_ppm: the part of the data pool that is paid by measured influence.
+        position: (block number, log index) of the posting.
+        valid: validators that attested the batch valid, in ascending order.
+        invalid: validators that attested it invalid.
+    """
+
+    number: int
+    host: str
+    first_sequence: int
+    count: int
+    root: bytes
+    split: FeeSplit
+    influence_ppm: int
+    position: tuple[int, int]
+    valid: tuple[str, ...] = ()
+    invalid: tuple[str, ...] = ()
+
+    @property
+    def sequences(self) -> range:
+        """The host's sequences that the batch covers."""
+        return range(self.first_sequence, self.first_sequence + self.count)
+
+    @property
+    def disputed(self) -> bool:
+        """Whether as many validators call the batch invalid as valid, or more; such a batch waits."""
+        return bool(self.invalid) and len(self.invalid) >= len(self.valid)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A registered model: the Datanet version it learnt from and its owners over time.
+
+    Attributes:
+        number: the model's id.
+        version_root: root of the Datanet version; 32 zero bytes if it learnt from none.
+        owners: ((block number, log index), owner) of each transfer, the registration first.
+    """
+
+    number: int
+    version_root: bytes
+    owners: tuple[tuple[tuple[int, int], str], ...]
+
+    def owner_at(self, position: tuple[int, int]) -> str | None:
+        """Who owned the model when ``position`` was logged; None before its registration."""
+        return next((owner for since, owner in reversed(self.owners) if since < position), None)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an accepted record comes from: its contributor, and the reviewers who revealed a verdict that accepts it."""
+
+    contributor: str
+    curators: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Version:
+    """An anchored Datanet version: every accepted record by its hash."""
+
+    root: bytes
+    records: Mapping[bytes, Origin]
+
+    @cached_property
+    def rows_by_contributor(self) -> Mapping[str, int]:
+        """Accepted rows of each contributor."""
+        return Counter(origin.contributor for origin in self.records.values())
+
+    @cached_property
+    def curator_weights(self) -> CuratorWeights:
+        """The curators' weights if every row counts the same."""
+        return self.weigh_curators((record, 1) for record in self.records)
+
+    def weigh_curators(self, weighted_records: Iterable[tuple[bytes, int]]) -> CuratorWeights:
+        """Curators by the weight of the records they accepted; a record's weight is divided evenly among its curators.
+
+        Raises:
+            KeyError: a record is not in this version.
+        """
+        credited = [(self.records[record].curators, weight) for record, weight in weighted_records]
+        scale = math.lcm(*(len(curators) for curators, _ in credited if curators))
+        weights: Counter[str] = Counter()
+        uncurated = 0
+        for curators, weight in credited:
+            if not curators:
+                uncurated += weight * scale
+            for curator in curators:
+                weights[curator] += weight * scale // len(curators)
+        return CuratorWeights(weights, uncurated)
+
+
+@dataclass(frozen=True)
+class CuratorWeights:
+    """Integer weights of curators in one pool. ``uncurated`` is the weight of records that nobody's verdict accepted."""
+
+    weights: Mapping[str, int]
+    uncurated: int
+
+    @cached_property
+    def total(self) -> int:
+        """The sum of all weights."""
+        return sum(self.weights.values()) + self.uncurated
+
+
+NO_VERSION = Version(bytes(32), {})
+"""What a model without a Datanet learnt from."""
