@@ -1,13 +1,19 @@
 """What the pages and commands show: plain frozen data, read from the chain, the blobs and the database of one node.
 
-Amounts are integers of wei, shares integers of ppm, times Unix seconds, hashes and addresses hex strings.
+Amounts are integers of wei (:data:`Wei`: decimal strings in JSON), shares integers of ppm, times Unix seconds, hashes and
+addresses hex strings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer
+
+Wei = Annotated[int, PlainSerializer(str, return_type=str, when_used="json")]
+"""An amount of wei; a decimal string in JSON, where numbers lose digits."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class ReceiptRow:
     model_name: str
     prompt: str
     output: str
-    fee: int
+    fee: Wei
     residual_ppm: int
     top_contributor: Party | None
     top_ppm: int
@@ -60,13 +66,13 @@ class Overview:
     models: int
     receipts: int
     batches: int
-    total_fees: int
-    total_paid: int
-    total_staked: int
-    treasury: int
+    total_fees: Wei
+    total_paid: Wei
+    total_staked: Wei
+    treasury: Wei
     receipts_recent: list[ReceiptRow]
     blocks_recent: list[BlockRow]
-    fees_by_role: dict[str, int]
+    fees_by_role: dict[str, Wei]
     """Paid so far to each role: contributor, builder, host, curator, validator, treasury."""
 
 
@@ -91,8 +97,8 @@ class ContributionRow:
     accepted: int
     rejected: int
     state: str
-    bond: int
-    slashed: int
+    bond: Wei
+    slashed: Wei
     reviewers: list[Party]
 
 
@@ -105,7 +111,7 @@ class ContributorRow:
     rejected: int
     influenced: int
     """Receipts in which a record of theirs has a share."""
-    earned: int
+    earned: Wei
 
 
 @dataclass(frozen=True)
@@ -178,15 +184,15 @@ class ModelView:
     datanet_version: int
     hashes: dict[str, str]
     """``base``, ``adapter``, ``recipe``, ``index``, ``evaluation``, ``version_root``."""
-    input_price: int
-    output_price: int
+    input_price: Wei
+    output_price: Wei
     evaluation: dict[str, Any]
     """``loss_base``, ``loss_tuned``, ``accuracy_base``, ``accuracy_tuned`` (exact) and what the evaluation says besides."""
     recipe: dict[str, Any]
     loss_curve: list[tuple[int, float]]
     card: str
     receipts: int
-    fees: int
+    fees: Wei
 
 
 @dataclass(frozen=True)
@@ -233,7 +239,7 @@ class ReceiptView:
     batch_root: str | None
     transaction: str | None
     gas_per_inference: float | None
-    payouts: list[tuple[Party, str, int]]
+    payouts: list[tuple[Party, str, Wei]]
     """(account, role, wei) that this receipt's fee is split into; empty while it is not in a batch."""
     signature: str
 
@@ -255,7 +261,7 @@ class BatchRow:
     root: str
     first_sequence: int
     count: int
-    fees: int
+    fees: Wei
     gas_per_inference: float
     transaction: str
     attested_by: list[Party]
@@ -267,10 +273,10 @@ class EarningsRow:
     """What one account has earned in one or more roles, and what it has claimed."""
 
     party: Party
-    by_role: dict[str, int]
-    earned: int
-    claimed: int
-    balance: int
+    by_role: dict[str, Wei]
+    earned: Wei
+    claimed: Wei
+    balance: Wei
 
 
 @dataclass(frozen=True)
@@ -279,9 +285,9 @@ class PayoutsView:
 
     batches: list[BatchRow]
     earnings: list[EarningsRow]
-    total_fees: int
-    total_paid: int
-    dust: int
+    total_fees: Wei
+    total_paid: Wei
+    dust: Wei
     root: str
     root_state: str
 
@@ -291,11 +297,11 @@ class BucketRow:
     """One bucket of the allocation of OPEN, in wei; ``released`` on chain today."""
 
     name: str
-    total: int
-    at_genesis: int
-    released: int
-    releasable: int
-    locked: int
+    total: Wei
+    at_genesis: Wei
+    released: Wei
+    releasable: Wei
+    locked: Wei
     cliff_months: int
     linear_months: int
     beneficiary: Party | None
@@ -305,15 +311,15 @@ class BucketRow:
 class SupplyView:
     """OPEN: what exists, what circulates, and what use demands."""
 
-    total: int
-    circulating: int
-    locked: int
-    staked: int
-    wrapped: int
-    fees_paid: int
-    gas_paid: int
+    total: Wei
+    circulating: Wei
+    locked: Wei
+    staked: Wei
+    wrapped: Wei
+    fees_paid: Wei
+    gas_paid: Wei
     buckets: list[BucketRow]
-    schedule: list[tuple[int, dict[str, int]]]
+    schedule: list[tuple[int, dict[str, Wei]]]
     """(month after genesis, bucket → wei released by then)."""
 
 
@@ -322,11 +328,11 @@ class ParameterRow:
     """One runtime parameter of the chain."""
 
     key: str
-    value: int
+    value: Wei
     unit: str
     description: str
-    minimum: int
-    maximum: int
+    minimum: Wei
+    maximum: Wei
 
 
 @dataclass(frozen=True)
@@ -338,10 +344,10 @@ class ProposalRow:
     changes: str
     state: str
     proposer: Party
-    votes_for: int
-    votes_against: int
-    votes_abstain: int
-    quorum: int
+    votes_for: Wei
+    votes_against: Wei
+    votes_abstain: Wei
+    quorum: Wei
     created: int
 
 
@@ -351,7 +357,7 @@ class GovernanceView:
 
     parameters: list[ParameterRow]
     proposals: list[ProposalRow]
-    voters: list[tuple[Party, int]]
+    voters: list[tuple[Party, Wei]]
     """(account, votes in wei)."""
 
 

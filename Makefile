@@ -1,0 +1,57 @@
+# Everything starts here. `make demo` and `make test` do all their own set-up; Python 3.11 is all that a person needs first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo up test lint format artifacts artifacts-check contracts-test bench bench-gas bench-attribution clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Set up the virtual environment and the chain tools
+
+$(READY): pyproject.toml constraints.txt contracts/package-lock.json tools/setup.sh
+	PYTHON="$(PYTHON)" VENV="$(VENV)" bash tools/setup.sh
+	@touch $@
+
+demo: $(READY) ## Run the main job offline, end to end, and leave build/demo.json
+	@mkdir -p build
+	$(BIN)/openledger demo --json build/demo.json
+
+up: $(READY) ## Run the network as a service that stays: page and API on http://127.0.0.1:8600
+	$(BIN)/openledger up
+
+test: $(READY) lint artifacts-check contracts-test ## Run every check and test (under 20 minutes on 2 cores)
+	bash tools/browser.sh
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Style, types and floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY) ## Format the Python sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+artifacts: $(READY) ## Rebuild the contract artifacts that ship in the package
+	$(BIN)/python -m openledger.chain.build
+
+artifacts-check: $(READY) ## Rebuild the contract artifacts and compare them with those that ship
+	$(BIN)/python -m openledger.chain.build --check
+
+contracts-test: $(READY) ## Unit, fuzz and invariant tests of the contracts
+	$(BIN)/python -m openledger.chain.build --test
+
+bench: bench-gas bench-attribution ## Run every benchmark; results go to bench/results
+
+bench-gas: $(READY) ## Gas per inference, beside the peer designs
+	$(BIN)/python -m bench.gas
+
+bench-attribution: $(READY) ## Accuracy and cost of attribution, beside the peers
+	$(BIN)/python -m bench.attribution
+
+clean: ## Remove what set-up and builds made
+	rm -rf $(VENV) build contracts/node_modules contracts/out contracts/cache

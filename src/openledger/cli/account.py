@@ -1,0 +1,57 @@
+"""``openledger account``, ``claim`` and ``settle``: who has earned what, and taking it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from openledger.cli.output import console, open_amount, party, print_json, table
+from openledger.cli.session import HomeOption, JsonOption, network
+from openledger.client.clients import calls
+from openledger.node.views import PayoutsView
+
+app = typer.Typer(help="Accounts: earned, claimed, balance.", no_args_is_help=True)
+
+
+@app.command(name="list")
+def list_accounts(home: HomeOption = None, json: JsonOption = False) -> None:
+    """Everyone who has earned something."""
+    with network(home) as client:
+        view = client.send(calls.payouts())
+    if json:
+        print_json(view, PayoutsView)
+        return
+    rows = table("Earnings in OPEN", "account", "address", "roles", "earned", "claimed", "balance",
+                 right=["earned", "claimed", "balance"])  # fmt: skip
+    for row in view.earnings:
+        rows.add_row(party(row.party), row.party.address, ", ".join(row.by_role), open_amount(row.earned),
+                     open_amount(row.claimed), open_amount(row.balance))  # fmt: skip
+    console.print(rows)
+    console.print(
+        f"[dim]fees {open_amount(view.total_fees)} = paid {open_amount(view.total_paid)} + dust {view.dust} wei[/]"
+    )
+
+
+def claim(
+    account: Annotated[str, typer.Argument(help="Address whose earnings to claim; they can only go to that account.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Claim what an account has earned, to that account."""
+    with network(home) as client:
+        wei = int(client.send(calls.claim(account))["wei"])
+    if json:
+        print_json({"account": account, "wei": str(wei)})
+    else:
+        console.print(f"{open_amount(wei, 18)} OPEN claimed to {account}")
+
+
+def settle(home: HomeOption = None, json: JsonOption = False) -> None:
+    """Post the waiting receipts to the chain and compute the new payouts now."""
+    with network(home) as client:
+        result = client.send(calls.settle())
+    if json:
+        print_json(result)
+    else:
+        console.print(f"{result['posted']} receipts posted")

@@ -1,0 +1,112 @@
+"""``openledger datanet``: Datanets, their versions, contributions and records."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from openledger.cli.output import console, open_amount, party, print_json, short, short_hash, table, when
+from openledger.cli.session import HomeOption, JsonOption, network
+from openledger.client.clients import RecordPage, calls
+from openledger.node.views import DatanetRow, DatanetView, RecordView
+
+app = typer.Typer(help="Datanets: communities of data, reviewed by peers.", no_args_is_help=True)
+
+Number = Annotated[int, typer.Argument(help="The Datanet's number.", metavar="DATANET")]
+
+
+@app.command(name="list")
+def list_datanets(home: HomeOption = None, json: JsonOption = False) -> None:
+    """Every Datanet."""
+    with network(home) as client:
+        found = client.send(calls.datanets())
+    if json:
+        print_json(found, list[DatanetRow])
+        return
+    rows = table("Datanets", "#", "name", "owner", "licence", "versions", "records", "contributors",
+                 right=["#", "versions", "records", "contributors"])  # fmt: skip
+    for row in found:
+        rows.add_row(str(row.id), row.name, party(row.owner), row.licence, str(row.versions), f"{row.records:,}",
+                     str(row.contributors))  # fmt: skip
+    console.print(rows)
+
+
+@app.command()
+def show(number: Number = 1, home: HomeOption = None, json: JsonOption = False) -> None:
+    """One Datanet: versions, contributions, people, and what was rejected and why."""
+    with network(home) as client:
+        view = client.send(calls.datanet(number))
+    if json:
+        print_json(view, DatanetView)
+        return
+    console.print(
+        f"[bold]{view.row.name}[/]  [dim]{view.row.licence}, owner {party(view.row.owner)}[/]\n{view.row.description}\n"
+    )
+    versions = table("Versions", "#", "records", "root", "anchored", right=["#", "records"])
+    for version in view.versions:
+        versions.add_row(str(version.number), f"{version.records:,}", version.root, when(version.time))
+    console.print(versions)
+    contributions = table("Contributions", "#", "contributor", "rows", "accepted", "rejected", "bond", "slashed", "state",
+                          right=["#", "rows", "accepted", "rejected", "bond", "slashed"])  # fmt: skip
+    for row in view.contributions:
+        contributions.add_row(str(row.id), party(row.contributor), str(row.count), str(row.accepted), str(row.rejected),
+                              open_amount(row.bond), open_amount(row.slashed), row.state)  # fmt: skip
+    console.print(contributions)
+    people = table("Contributors", "name", "accepted", "rejected", "receipts", "earned OPEN",
+                   right=["accepted", "rejected", "receipts", "earned OPEN"])  # fmt: skip
+    for who in view.contributors:
+        people.add_row(
+            party(who.party), str(who.accepted), str(who.rejected), str(who.influenced), open_amount(who.earned)
+        )
+    console.print(people)
+    if view.rejections:
+        rejected = table("Rejected rows", "record", "contributor", "why")
+        for record in view.rejections[:12]:
+            reason = next((verdict.reason for verdict in record.verdicts if not verdict.accept), "")
+            rejected.add_row(short(record.question, 50), party(record.contributor), short(reason, 70))
+        console.print(rejected)
+
+
+@app.command()
+def records(
+    number: Number = 1,
+    text: Annotated[str, typer.Option(help="Only records that hold this text.")] = "",
+    status: Annotated[str, typer.Option(help="accepted, rejected or under review.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    offset: Annotated[int, typer.Option(min=0)] = 0,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Search a Datanet's records."""
+    with network(home) as client:
+        page = client.send(calls.records(number, text=text, status=status, limit=limit, offset=offset))
+    if json:
+        print_json(page, RecordPage)
+        return
+    rows = table(f"{page.total} records", "record", "question", "contributor", "status", "receipts", right=["receipts"])
+    for record in page.rows:
+        rows.add_row(short_hash(record.hash), short(record.question, 70), party(record.contributor), record.status,
+                     str(record.influenced))  # fmt: skip
+    console.print(rows)
+
+
+@app.command()
+def record(
+    digest: Annotated[str, typer.Argument(metavar="HASH")], home: HomeOption = None, json: JsonOption = False
+) -> None:
+    """One record and its life: accepted, trained, influenced, paid."""
+    with network(home) as client:
+        view = client.send(calls.record(digest))
+    if json:
+        print_json(view, RecordView)
+        return
+    console.print(f"[bold]{view.question}[/]\n{view.answer}\n", markup=False)
+    console.print(
+        f"[dim]contributor[/] {party(view.contributor)}   [dim]status[/] {view.status}   "
+        f"[dim]trained in[/] {', '.join(view.trained_in) or '—'}   [dim]credited in[/] {view.influenced} receipts"
+    )
+    verdicts = table("Verdicts", "reviewer", "verdict", "reason")
+    for verdict in view.verdicts:
+        verdicts.add_row(party(verdict.reviewer), "accept" if verdict.accept else "[red]reject[/]", verdict.reason)
+    console.print(verdicts)

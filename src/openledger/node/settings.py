@@ -1,0 +1,81 @@
+"""Everything that can be configured, in one typed object: from the environment, or from one TOML file.
+
+The environment wins over the file. A variable is ``OPENLEDGER_`` and the field's name in capitals; the file is
+``openledger.toml`` in the working folder, or the one named by ``OPENLEDGER_CONFIG``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from openledger.primitives import ConfigurationError
+
+_PREFIX = "OPENLEDGER_"
+
+
+def _data_folder() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "openledger"
+
+
+class Settings(BaseSettings):
+    """The settings of a node and of the commands that talk to it."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
+
+    home: Path = Field(default_factory=lambda: _data_folder() / "network", description="folder of the node's state")
+    host: str = Field("127.0.0.1", description="address that the page and API bind to")
+    port: int = Field(8600, ge=0, le=65535, description="port of the page and API; 0 takes a free one")
+    database_url: str = Field("", description="SQLAlchemy URL; empty is SQLite in the home folder")
+    blobs_url: str = Field("", description="fsspec URL of the public blobs; empty is a folder in the home folder")
+    base: str = Field("", description="base model by folder or hub id; empty is the one that ships with OpenLedger")
+    settle_seconds: int = Field(60, ge=1, description="seconds between batches while the node is up")
+    batch_size: int = Field(2000, ge=1, le=4000, description="most receipts in one batch")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        path = Path(os.environ.get(f"{_PREFIX}CONFIG") or "openledger.toml")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+    @property
+    def database(self) -> str:
+        """The database's SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.home / 'node.sqlite'}"
+
+    @property
+    def blobs(self) -> str:
+        """The public blobs' location."""
+        return self.blobs_url or str(self.home / "blobs")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings in force; an override of None leaves the field as it is.
+
+    Raises:
+        ConfigurationError: a value is out of range or a name is unknown; the message says which and where from.
+    """
+    named = os.environ.get(f"{_PREFIX}CONFIG")
+    if named and not Path(named).is_file():
+        raise ConfigurationError(f"{_PREFIX}CONFIG names {named!r}, which is no file; unset it or give the right path")
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(
+            f"the setting {name!r} is {first.get('input')!r}: {first['msg']}; see `openledger config`"
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(f"the settings file is not TOML: {error}") from error

@@ -1,0 +1,87 @@
+"""Who shaped one answer, in the form that receipts commit to and pages show."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from openledger.primitives import InputError, from_hex, to_hex
+
+
+@dataclass(frozen=True)
+class RecordInfluence:
+    """One record's influence on one answer.
+
+    Attributes:
+        record: its hash, 32 bytes.
+        ppm: its share; 0 for a record that is shown but not credited.
+        score: its influence (preconditioned inner product of gradients, without a unit).
+        tokens: the same by output token; they sum to ``score`` up to rounding in float32.
+    """
+
+    record: bytes
+    ppm: int
+    score: float
+    tokens: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class VerbatimSpan:
+    """Output tokens ``start`` to ``start + length`` that stand verbatim in records; a claim apart from influence."""
+
+    start: int
+    length: int
+    records: tuple[bytes, ...]
+    rarity: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Shares and evidence of one answer; shares (ascending by hash) and residual sum to 1,000,000 ppm."""
+
+    shares: tuple[tuple[bytes, int], ...]
+    residual_ppm: int
+    top: tuple[RecordInfluence, ...]
+    tokens: tuple[str, ...]
+    spans: tuple[VerbatimSpan, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "shares": [[to_hex(record), ppm] for record, ppm in self.shares],
+            "residual_ppm": self.residual_ppm,
+            "top": [{**asdict(item), "record": to_hex(item.record), "tokens": list(item.tokens)} for item in self.top],
+            "tokens": list(self.tokens),
+            "spans": [{**asdict(span), "records": [to_hex(record) for record in span.records]} for span in self.spans],
+        }
+
+    @classmethod
+    def from_json(cls, document: Any) -> Explanation:
+        """The explanation that :meth:`to_json` wrote.
+
+        Raises:
+            InputError: it is of another form.
+        """
+        try:
+            return cls(
+                shares=tuple((from_hex(record, 32), int(ppm)) for record, ppm in document["shares"]),
+                residual_ppm=int(document["residual_ppm"]),
+                top=tuple(
+                    RecordInfluence(
+                        from_hex(item["record"], 32), int(item["ppm"]), float(item["score"]), tuple(item["tokens"])
+                    )
+                    for item in document["top"]
+                ),
+                tokens=tuple(document["tokens"]),
+                spans=tuple(
+                    VerbatimSpan(
+                        int(span["start"]),
+                        int(span["length"]),
+                        tuple(from_hex(record, 32) for record in span["records"]),
+                        float(span["rarity"]),
+                    )
+                    for span in document["spans"]
+                ),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the explanation is malformed: {error}") from error

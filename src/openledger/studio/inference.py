@@ -1,0 +1,338 @@
+"""One inference from request to receipt: check the money, answer, attribute, take the voucher, sign, store.
+
+A receipt is stored before the end of its answer is told, so an answer that a consumer saw complete is never lost. A request
+that is refused, cancelled or fails before its end costs nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from openledger.models import encode_messages, encode_text
+from openledger.openlora import Engine, Finished, Piece, Sampling
+from openledger.primitives import (
+    Domain,
+    InputError,
+    NotFoundError,
+    PaymentError,
+    Receipt,
+    Signer,
+    format_open,
+    to_hex,
+)
+from openledger.settlement import (
+    Escrow,
+    PrivateBody,
+    ReceiptBody,
+    VoucherBook,
+    VoucherSigner,
+    inference_fee,
+    shares_root,
+    sign_receipt,
+)
+from openledger.studio.explanation import Explanation
+from openledger.studio.keys import ApiKey
+
+_KEY_MARGIN_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked: a dialogue, or a text to continue."""
+
+    messages: tuple[Mapping[str, str], ...] | None
+    continued: str | None
+
+    @classmethod
+    def chat(cls, messages: Sequence[Mapping[str, str]]) -> Prompt:
+        """A dialogue of ``{"role", "content"}``."""
+        return cls(tuple(dict(message) for message in messages), None)
+
+    @classmethod
+    def text(cls, text: str) -> Prompt:
+        """A text to continue."""
+        return cls(None, text)
+
+    @classmethod
+    def from_json(cls, document: Any) -> tuple[Prompt, Sampling]:
+        """The prompt and sampling of a receipt's private body.
+
+        Raises:
+            InputError: it is of another form.
+        """
+        try:
+            sampling = Sampling(
+                max_tokens=document["max_tokens"],
+                temperature=float(document["temperature"]),
+                top_p=float(document["top_p"]),
+                seed=int(document["seed"]),
+                stop=tuple(document["stop"]),
+            )
+            prompt = cls.chat(document["messages"]) if "messages" in document else cls.text(document["text"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the private body's prompt is malformed: {error}") from error
+        return prompt, sampling
+
+    def to_json(self, sampling: Sampling) -> dict[str, Any]:
+        """What the receipt's prompt hash commits to: the prompt with all that the answer depends on besides the model."""
+        asked: dict[str, Any] = {"text": self.continued} if self.messages is None else {"messages": list(self.messages)}
+        return asked | {
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": str(sampling.seed),
+            "stop": list(sampling.stop),
+        }
+
+    def encode(self, tokenizer: Any) -> list[int]:
+        """The prompt's token ids."""
+        if self.messages is None:
+            return encode_text(tokenizer, self.continued or "")
+        return encode_messages(tokenizer, self.messages)
+
+    def shown(self) -> str:
+        """The prompt as one text for people: what the user asked last."""
+        if self.messages is None:
+            return self.continued or ""
+        return self.messages[-1]["content"]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A registered model that this host answers for; prices in wei per 1,000 tokens."""
+
+    id: int
+    name: str
+    owner: str
+    created: int
+    input_price: int
+    output_price: int
+    adapter: str
+    explain: Callable[[Sequence[int], Sequence[int]], Explanation]
+    """(prompt ids, output ids) → who shaped the output."""
+    contributor_of: Callable[[bytes], str]
+    """Record hash → contributor's address."""
+
+    def fee(self, prompt_tokens: int, output_tokens: int) -> int:
+        """Wei for one answer."""
+        return inference_fee(prompt_tokens, output_tokens, self.input_price, self.output_price)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished answer and its account."""
+
+    text: str
+    reason: str
+    receipt_id: str
+    body: ReceiptBody
+    contributors: dict[str, int]
+    """Contributor's address → ppm; with the residual they sum to 1,000,000."""
+    explanation: Explanation
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the store keeps of one answer."""
+
+    receipt_id: str
+    body: ReceiptBody
+    private: PrivateBody
+    explanation: Explanation
+    prompt_ids: tuple[int, ...]
+    output_ids: tuple[int, ...]
+    publish: bool
+
+
+class ReceiptStore(Protocol):
+    """Where receipts are kept; ``add`` returns only once the receipt would survive a crash."""
+
+    def next_sequence(self) -> int: ...
+
+    def add(self, entry: Entry) -> None: ...
+
+
+class InferenceService:
+    """Answers for a host.
+
+    Args:
+        engine: the models in memory.
+        host: signs receipts; vouchers are made out to it.
+        book: takes the vouchers.
+        escrow: deposits and session keys on the chain.
+        store: keeps the receipts.
+        voucher_domain: FeeEscrow's.
+        receipt_domain: InferenceLedger's.
+        clock: Unix seconds on the chain's time.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        host: Signer,
+        book: VoucherBook,
+        escrow: Escrow,
+        store: ReceiptStore,
+        voucher_domain: Domain,
+        receipt_domain: Domain,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._host = host
+        self._book = book
+        self._escrow = escrow
+        self._store = store
+        self._voucher_domain = voucher_domain
+        self._receipt_domain = receipt_domain
+        self._clock = clock
+        self._models: dict[str, ServedModel] = {}
+        self._reserved: Counter[str] = Counter()
+        self._money = threading.Lock()
+        self._signing = threading.Lock()
+
+    def serve(self, model: ServedModel) -> None:
+        """Answers for ``model`` from now on."""
+        self._models[model.name] = model
+
+    def models(self) -> list[ServedModel]:
+        """Every served model, by id."""
+        return sorted(self._models.values(), key=lambda model: model.id)
+
+    def model(self, name: str) -> ServedModel:
+        """The served model of that name.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        if name not in self._models:
+            raise NotFoundError(
+                f"no model {name!r} is served here; served: {', '.join(sorted(self._models)) or 'none'}"
+            )
+        return self._models[name]
+
+    def complete(self, name: str, prompt: Prompt, sampling: Sampling, key: ApiKey, *, publish: bool = False) -> Answer:
+        """The whole answer at once; see :meth:`answer`."""
+        for event in self.answer(name, prompt, sampling, key, publish=publish):
+            if isinstance(event, Answer):
+                return event
+        raise NotFoundError("the generation ended without an answer")
+
+    def answer(
+        self, name: str, prompt: Prompt, sampling: Sampling, key: ApiKey, *, publish: bool = False
+    ) -> Iterator[Piece | Answer]:
+        """Yields pieces of text as they come, then the :class:`Answer` with its signed and stored receipt.
+
+        Args:
+            publish: whether the prompt and answer may be published with the receipt, so that anyone can recompute it.
+
+        Raises:
+            NotFoundError: no such model.
+            InputError: the prompt does not fit.
+            PaymentError: key, cap or deposit do not cover the most that this answer can cost.
+        """
+        model = self.model(name)
+        prompt_ids = prompt.encode(self._engine.base.tokenizer)
+        most = model.fee(len(prompt_ids), min(sampling.max_tokens, self._engine.context_length))
+        self._reserve(key, most)
+        try:
+            finished = None
+            for event in self._engine.generate(model.adapter, prompt_ids, sampling):
+                if isinstance(event, Finished):
+                    finished = event
+                else:
+                    yield event
+            if finished is None:
+                raise InputError("the generation ended without a result")
+            yield self._settle(model, prompt, prompt_ids, sampling, finished, key, publish)
+        finally:
+            with self._money:
+                self._reserved[key.consumer] -= most
+
+    def available(self, key: ApiKey) -> int:
+        """Wei that the key can still spend with this host, what is being answered just now taken off."""
+        with self._money:
+            return self._available(key)
+
+    def _available(self, key: ApiKey) -> int:
+        due = self._book.owed(key.consumer) - self._escrow.redeemed(key.consumer, self._host.address)
+        deposit = self._escrow.deposit_of(key.consumer)
+        session = self._escrow.session_key(key.consumer, key.signer.address)
+        if session.cap == 0:
+            raise PaymentError(
+                f"{key.signer.address} is no session key of {key.consumer}; make one with `openledger key create`"
+            )
+        if session.expiry < self._clock() + _KEY_MARGIN_SECONDS:
+            raise PaymentError(
+                f"the API key's session ends at {session.expiry} (Unix seconds), too soon to redeem what it signs; make a new key"
+            )
+        return min(deposit, session.cap - session.spent) - due - self._reserved[key.consumer]
+
+    def _reserve(self, key: ApiKey, most: int) -> None:
+        with self._money:
+            available = self._available(key)
+            if most > available:
+                raise PaymentError(
+                    f"this answer can cost up to {format_open(most)} OPEN and the key can spend {format_open(max(0, available))} "
+                    "OPEN; ask for fewer tokens, raise the key's cap, or deposit more"
+                )
+            self._reserved[key.consumer] += most
+
+    def _settle(
+        self,
+        model: ServedModel,
+        prompt: Prompt,
+        prompt_ids: list[int],
+        sampling: Sampling,
+        finished: Finished,
+        key: ApiKey,
+        publish: bool,
+    ) -> Answer:
+        explanation = model.explain(prompt_ids, finished.token_ids)
+        private = PrivateBody.seal(prompt.to_json(sampling), finished.text)
+        fee = model.fee(len(prompt_ids), len(finished.token_ids))
+        with self._signing:
+            receipt = Receipt(
+                sequence=self._store.next_sequence(),
+                model=model.id,
+                consumer=key.consumer,
+                host=self._host.address,
+                prompt_hash=private.prompt_hash,
+                output_hash=private.output_hash,
+                prompt_tokens=len(prompt_ids),
+                output_tokens=len(finished.token_ids),
+                fee=fee,
+                shares_root=shares_root(explanation.shares, explanation.residual_ppm),
+                seed=sampling.seed,
+                time=int(self._clock()),
+            )
+            body = sign_receipt(
+                receipt,
+                self._receipt_domain,
+                self._host,
+                explanation.shares,
+                explanation.residual_ppm,
+                private.digest(),
+            )
+            signer = VoucherSigner(
+                key.signer,
+                key.consumer,
+                self._host.address,
+                self._voucher_domain,
+                signed=self._book.owed(key.consumer),
+            )
+            if fee:
+                self._book.accept(signer.raise_by(fee), fee)
+            receipt_id = to_hex(body.digest(self._receipt_domain))
+            self._store.add(
+                Entry(receipt_id, body, private, explanation, tuple(prompt_ids), finished.token_ids, publish)
+            )
+        contributors: Counter[str] = Counter()
+        for record, ppm in explanation.shares:
+            contributors[model.contributor_of(record)] += ppm
+        return Answer(finished.text, finished.reason, receipt_id, body, dict(contributors), explanation)
