@@ -1,0 +1,1 @@
+"""Datanets: sovereign, domain-specific communities for data."""
