@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {IInferenceLedger} from "./interfaces/IInferenceLedger.sol";
+import {IRuntimeParameters} from "./interfaces/IRuntimeParameters.sol";
+import {IStakeManager} from "./interfaces/IStakeManager.sol";
+import {BatchTree} from "./libraries/BatchTree.sol";
+import {StakeRoles} from "./libraries/StakeRoles.sol";
+
+/// @title Ledger of inferences
+/// @notice See {IInferenceLedger}. It holds no money.
+contract InferenceLedger is IInferenceLedger, EIP712 {
+    /// @dev Three slots. Block numbers and times fit 48 bits, shares in ppm fit 24.
+    struct StoredBatch {
+        bytes32 root;
+        address poster;
+        uint48 time;
+        uint48 blockNumber;
+        uint64 firstSequence;
+        uint32 count;
+        uint24[5] split;
+        uint24 influencePpm;
+    }
+
+    struct Attestations {
+        uint128 valid;
+        uint128 invalid;
+    }
+
+    /// @notice Most receipts in one batch; transaction pools cap a transaction at 128 KiB.
+    uint256 public constant MAX_BATCH = 4_000;
+
+    bytes32 public constant RECEIPT_TYPEHASH = keccak256(
+        "Receipt(uint256 sequence,uint256 model,address consumer,address host,bytes32 promptHash,bytes32 outputHash,uint32 promptTokens,uint32 outputTokens,uint128 fee,bytes32 sharesRoot,uint256 seed,uint64 time)"
+    );
+
+    IRuntimeParameters public immutable parameters;
+    IStakeManager public immutable stakeManager;
+
+    uint256 public batchCount;
+    mapping(address host => uint64) public nextSequence;
+    mapping(uint256 batchId => Attestations) public attestations;
+    mapping(uint256 batchId => mapping(address validator => bool)) public hasAttested;
+
+    mapping(uint256 batchId => StoredBatch) private _batches;
+
+    constructor(IRuntimeParameters parameters_, IStakeManager stakeManager_) EIP712("OpenLedger", "1") {
+        parameters = parameters_;
+        stakeManager = stakeManager_;
+    }
+
+    /// @inheritdoc IInferenceLedger
+    function post(uint256 firstSequence, bytes32[] calldata leaves) external returns (uint256 batchId) {
+        uint256 count = leaves.length;
+        require(count > 0 && count <= MAX_BATCH, BatchSizeOutOfBounds(count, MAX_BATCH));
+        uint64 expected = nextSequence[msg.sender];
+        require(firstSequence == expected, WrongSequence(firstSequence, expected));
+        require(stakeManager.isActive(StakeRoles.HOST, msg.sender), HostNotActive(msg.sender));
+        (uint32[5] memory split, uint32 influencePpm) = parameters.feeSplit();
+        bytes32 root = BatchTree.root(leaves);
+
+        nextSequence[msg.sender] = expected + uint64(count);
+        batchId = ++batchCount;
+        StoredBatch storage entry = _batches[batchId];
+        entry.root = root;
+        entry.poster = msg.sender;
+        entry.time = uint48(block.timestamp);
+        entry.blockNumber = uint48(block.number);
+        entry.firstSequence = expected;
+        entry.count = uint32(count);
+        entry.split = [
+            uint24(split[0]), uint24(split[1]), uint24(split[2]), uint24(split[3]), uint24(split[4])
+        ];
+        entry.influencePpm = uint24(influencePpm);
+        emit BatchPosted(batchId, msg.sender, root, firstSequence, count, split, influencePpm);
+    }
+
+    /// @inheritdoc IInferenceLedger
+    function attest(uint256 batchId, bool valid, bytes32 report) external {
+        StoredBatch storage entry = _known(batchId);
+        require(!hasAttested[batchId][msg.sender], AlreadyAttested(batchId, msg.sender));
+        uint256 weight = stakeManager.weightAt(StakeRoles.VALIDATOR, msg.sender, entry.blockNumber);
+        require(
+            weight > 0 && stakeManager.isActive(StakeRoles.VALIDATOR, msg.sender), ValidatorNotActive(msg.sender)
+        );
+
+        hasAttested[batchId][msg.sender] = true;
+        Attestations storage sums = attestations[batchId];
+        if (valid) sums.valid += uint128(weight);
+        else sums.invalid += uint128(weight);
+        emit BatchAttested(batchId, msg.sender, valid, report);
+    }
+
+    /// @inheritdoc IInferenceLedger
+    function verify(uint256 batchId, uint256 index, bytes32 leaf, bytes32[] calldata proof)
+        external
+        view
+        returns (bool)
+    {
+        StoredBatch storage entry = _known(batchId);
+        return BatchTree.verify(proof, leaf, index, entry.count, entry.root);
+    }
+
+    /// @inheritdoc IInferenceLedger
+    function verifyReceipt(uint256 batchId, Receipt calldata receipt, bytes32[] calldata proof)
+        external
+        view
+        returns (bool)
+    {
+        StoredBatch storage entry = _known(batchId);
+        uint256 first = entry.firstSequence;
+        if (receipt.host != entry.poster || receipt.sequence < first) return false;
+        return BatchTree.verify(proof, receiptDigest(receipt), receipt.sequence - first, entry.count, entry.root);
+    }
+
+    /// @inheritdoc IInferenceLedger
+    function batch(uint256 batchId) external view returns (Batch memory) {
+        StoredBatch storage entry = _known(batchId);
+        uint32[5] memory split;
+        for (uint256 i; i < 5; ++i) {
+            split[i] = entry.split[i];
+        }
+        return Batch(
+            entry.root,
+            entry.poster,
+            entry.time,
+            entry.blockNumber,
+            entry.firstSequence,
+            entry.count,
+            split,
+            entry.influencePpm
+        );
+    }
+
+    /// @inheritdoc IInferenceLedger
+    /// @dev Every field is one word, so the calldata of the struct is its encoding.
+    function receiptDigest(Receipt calldata receipt) public view returns (bytes32) {
+        return _hashTypedDataV4(keccak256(abi.encode(RECEIPT_TYPEHASH, receipt)));
+    }
+
+    function _known(uint256 batchId) private view returns (StoredBatch storage entry) {
+        entry = _batches[batchId];
+        require(entry.count > 0, UnknownBatch(batchId));
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Governor} from "@openzeppelin/contracts/governance/Governor.sol";
+import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
+import {GovernorCountingSimple} from "@openzeppelin/contracts/governance/extensions/GovernorCountingSimple.sol";
+import {GovernorPreventLateQuorum} from "@openzeppelin/contracts/governance/extensions/GovernorPreventLateQuorum.sol";
+import {GovernorSettings} from "@openzeppelin/contracts/governance/extensions/GovernorSettings.sol";
+import {GovernorTimelockControl} from "@openzeppelin/contracts/governance/extensions/GovernorTimelockControl.sol";
+import {GovernorVotes} from "@openzeppelin/contracts/governance/extensions/GovernorVotes.sol";
+import {GovernorVotesQuorumFraction} from
+    "@openzeppelin/contracts/governance/extensions/GovernorVotesQuorumFraction.sol";
+import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
+
+/// @title Governor of OpenLedger
+/// @notice Holders of gOPEN vote; what passes waits in the timelock and is then executed by anyone. A vote that reaches
+/// its quorum late is extended, so that the other side can answer.
+/// @dev The quorum is the larger of a fraction of all gOPEN and a fixed floor: it does not become cheap while few have
+/// wrapped their OPEN.
+contract OpenLedgerGovernor is
+    Governor,
+    GovernorSettings,
+    GovernorCountingSimple,
+    GovernorVotes,
+    GovernorVotesQuorumFraction,
+    GovernorPreventLateQuorum,
+    GovernorTimelockControl
+{
+    /// @dev Times in seconds, `proposalThreshold` and `quorumFloor` in wei of gOPEN, `quorumPercent` in percent.
+    struct Settings {
+        uint48 votingDelay;
+        uint32 votingPeriod;
+        uint48 lateExtension;
+        uint256 proposalThreshold;
+        uint256 quorumPercent;
+        uint256 quorumFloor;
+    }
+
+    event QuorumFloorSet(uint256 before, uint256 afterwards);
+
+    uint256 public quorumFloor;
+
+    constructor(IVotes token, TimelockController timelock, Settings memory settings)
+        Governor("OpenLedger")
+        GovernorSettings(settings.votingDelay, settings.votingPeriod, settings.proposalThreshold)
+        GovernorVotes(token)
+        GovernorVotesQuorumFraction(settings.quorumPercent)
+        GovernorPreventLateQuorum(settings.lateExtension)
+        GovernorTimelockControl(timelock)
+    {
+        _setQuorumFloor(settings.quorumFloor);
+    }
+
+    /// @notice Changes the floor of the quorum. Only by a vote.
+    function setQuorumFloor(uint256 floor) external onlyGovernance {
+        _setQuorumFloor(floor);
+    }
+
+    /// @notice Votes for and abstaining that a proposal needs which was open to vote at `timepoint`.
+    function quorum(uint256 timepoint)
+        public
+        view
+        override(Governor, GovernorVotesQuorumFraction)
+        returns (uint256)
+    {
+        uint256 fraction = super.quorum(timepoint);
+        return fraction > quorumFloor ? fraction : quorumFloor;
+    }
+
+    function state(uint256 proposalId)
+        public
+        view
+        override(Governor, GovernorTimelockControl)
+        returns (ProposalState)
+    {
+        return super.state(proposalId);
+    }
+
+    function proposalNeedsQueuing(uint256 proposalId)
+        public
+        view
+        override(Governor, GovernorTimelockControl)
+        returns (bool)
+    {
+        return super.proposalNeedsQueuing(proposalId);
+    }
+
+    function proposalDeadline(uint256 proposalId)
+        public
+        view
+        override(Governor, GovernorPreventLateQuorum)
+        returns (uint256)
+    {
+        return super.proposalDeadline(proposalId);
+    }
+
+    function proposalThreshold() public view override(Governor, GovernorSettings) returns (uint256) {
+        return super.proposalThreshold();
+    }
+
+    function _setQuorumFloor(uint256 floor) private {
+        emit QuorumFloorSet(quorumFloor, floor);
+        quorumFloor = floor;
+    }
+
+    function _tallyUpdated(uint256 proposalId) internal override(Governor, GovernorPreventLateQuorum) {
+        super._tallyUpdated(proposalId);
+    }
+
+    function _queueOperations(
+        uint256 proposalId,
+        address[] memory targets,
+        uint256[] memory values,
+        bytes[] memory calldatas,
+        bytes32 descriptionHash
+    ) internal override(Governor, GovernorTimelockControl) returns (uint48) {
+        return super._queueOperations(proposalId, targets, values, calldatas, descriptionHash);
+    }
+
+    function _executeOperations(
+        uint256 proposalId,
+        address[] memory targets,
+        uint256[] memory values,
+        bytes[] memory calldatas,
+        bytes32 descriptionHash
+    ) internal override(Governor, GovernorTimelockControl) {
+        super._executeOperations(proposalId, targets, values, calldatas, descriptionHash);
+    }
+
+    function _cancel(
+        address[] memory targets,
+        uint256[] memory values,
+        bytes[] memory calldatas,
+        bytes32 descriptionHash
+    ) internal override(Governor, GovernorTimelockControl) returns (uint256) {
+        return super._cancel(targets, values, calldatas, descriptionHash);
+    }
+
+    function _executor() internal view override(Governor, GovernorTimelockControl) returns (address) {
+        return super._executor();
+    }
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @title Every inference's receipt, by hash
+/// @notice A host posts the digests of its receipts in calldata; the Merkle root over them is built on chain. Receipts of
+/// one host are numbered without gaps. Validators recompute samples and attest.
+interface IInferenceLedger {
+    /// @dev Signed as EIP-712 by the host. Hashes are salted; `fee` is in wei; `time` in seconds.
+    struct Receipt {
+        uint256 sequence;
+        uint256 model;
+        address consumer;
+        address host;
+        bytes32 promptHash;
+        bytes32 outputHash;
+        uint32 promptTokens;
+        uint32 outputTokens;
+        uint128 fee;
+        bytes32 sharesRoot;
+        uint256 seed;
+        uint64 time;
+    }
+
+    /// @dev `split` holds the shares of data, builder, host, curators and validators in ppm when the batch was posted, and
+    /// `influencePpm` the part of the data share that measured influence decides.
+    struct Batch {
+        bytes32 root;
+        address poster;
+        uint64 time;
+        uint64 blockNumber;
+        uint64 firstSequence;
+        uint32 count;
+        uint32[5] split;
+        uint32 influencePpm;
+    }
+
+    event BatchPosted(
+        uint256 indexed batchId,
+        address indexed poster,
+        bytes32 root,
+        uint256 firstSequence,
+        uint256 count,
+        uint32[5] split,
+        uint32 influencePpm
+    );
+    event BatchAttested(uint256 indexed batchId, address indexed validator, bool valid, bytes32 report);
+
+    error BatchSizeOutOfBounds(uint256 size, uint256 maximum);
+    error WrongSequence(uint256 given, uint256 expected);
+    error HostNotActive(address account);
+    error ValidatorNotActive(address account);
+    error UnknownBatch(uint256 batchId);
+    error AlreadyAttested(uint256 batchId, address validator);
+
+    /// @notice Posts the digests of the caller's next receipts. The caller needs the stake of a host.
+    /// @param firstSequence Sequence of the first receipt: the caller's {nextSequence}.
+    /// @param leaves EIP-712 digests of the receipts, in the order of their sequences.
+    function post(uint256 firstSequence, bytes32[] calldata leaves) external returns (uint256 batchId);
+
+    /// @notice Puts a validator's finding on record. Needs the stake of a validator now and when the batch was posted.
+    /// @param report Hash of the published report.
+    function attest(uint256 batchId, bool valid, bytes32 report) external;
+
+    /// @notice Whether `proof` leads from `leaf` to the batch's root in as many steps as place `index` has.
+    /// @dev Pairs are sorted: this does not show that `leaf` stands at `index`, nor, by itself, that `leaf` is a leaf.
+    /// Contracts must use {verifyReceipt}, which hashes the receipt and binds its place by its sequence.
+    function verify(uint256 batchId, uint256 index, bytes32 leaf, bytes32[] calldata proof) external view returns (bool);
+
+    /// @notice Whether `receipt` was posted in the batch, by its own host and at its own sequence.
+    function verifyReceipt(uint256 batchId, Receipt calldata receipt, bytes32[] calldata proof)
+        external
+        view
+        returns (bool);
+
+    function batch(uint256 batchId) external view returns (Batch memory);
+    function batchCount() external view returns (uint256);
+    /// @notice Sequence of the next receipt that `host` can post; its first is 0.
+    function nextSequence(address host) external view returns (uint64);
+    /// @notice Sum of the attesting validators' weights (as of the batch's block) by finding, in wei.
+    function attestations(uint256 batchId) external view returns (uint128 valid, uint128 invalid);
+    function hasAttested(uint256 batchId, address validator) external view returns (bool);
+    /// @notice EIP-712 digest that the host signs; it is the receipt's leaf.
+    function receiptDigest(Receipt calldata receipt) external view returns (bytes32);
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @title The numbers that governance may change while the network runs
+/// @notice Every parameter has bounds that even governance cannot leave, and rules that tie parameters together.
+interface IRuntimeParameters {
+    /// @notice `key` changed from `before` to `afterwards`.
+    event ParameterSet(bytes32 indexed key, uint256 before, uint256 afterwards);
+
+    /// @notice No parameter has the name `key`.
+    error UnknownParameter(bytes32 key);
+    /// @notice `value` lies outside [`minimum`, `maximum`] of `key`.
+    error ParameterOutOfBounds(bytes32 key, uint256 value, uint256 minimum, uint256 maximum);
+    /// @notice The five fee shares would add up to `sum` ppm, more than the whole fee.
+    error FeeSharesExceedWhole(uint256 sum);
+    /// @notice Stake could leave after `unbonding` seconds, before it can be held to account (`needed` seconds).
+    error UnbondingTooShort(uint256 unbonding, uint256 needed);
+    /// @notice `keys` names and `values` values were given.
+    error LengthMismatch(uint256 keys, uint256 values);
+
+    /// @notice Value of `key`; reverts for an unknown name.
+    function get(bytes32 key) external view returns (uint256 value);
+
+    /// @notice Changes `key` to `value`. Restricted to governance.
+    function set(bytes32 key, uint256 value) external;
+
+    /// @notice Least and greatest value that `key` may take.
+    function bounds(bytes32 key) external view returns (uint256 minimum, uint256 maximum);
+
+    /// @notice All names.
+    function keys() external view returns (bytes32[] memory);
+
+    /// @notice The fee shares in ppm (data, builder, host, curators, validators) and the part of the data share that
+    /// is paid by influence, in one read.
+    function feeSplit() external view returns (uint32[5] memory split, uint32 influencePpm);
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @title Names of the runtime parameters
+/// @notice Each key is its short ASCII name, left-aligned in 32 bytes. Units are given beside each name.
+library ParameterKeys {
+    /// @dev Shares of a receipt's fee, in ppm. The treasury receives what these five leave over.
+    bytes32 internal constant FEE_DATA = "fee.data";
+    bytes32 internal constant FEE_BUILDER = "fee.builder";
+    bytes32 internal constant FEE_HOST = "fee.host";
+    bytes32 internal constant FEE_CURATORS = "fee.curators";
+    bytes32 internal constant FEE_VALIDATORS = "fee.validators";
+
+    /// @dev Part of the data share that is paid by measured influence, in ppm; the rest is paid by accepted rows.
+    bytes32 internal constant ATTRIBUTION_INFLUENCE = "attribution.influence";
+
+    /// @dev Bond for each submitted record, in wei.
+    bytes32 internal constant BOND_RECORD = "bond.record";
+
+    /// @dev Jurors per round; length of the commit and of the reveal window in seconds; penalty for a missing
+    /// verdict in wei.
+    bytes32 internal constant REVIEW_JURY = "review.jury";
+    bytes32 internal constant REVIEW_COMMIT = "review.commit";
+    bytes32 internal constant REVIEW_REVEAL = "review.reveal";
+    bytes32 internal constant REVIEW_NOREVEAL = "review.noreveal";
+
+    /// @dev Least stake that makes an account active in its role, in wei; time until an unstaked amount is free, in
+    /// seconds.
+    bytes32 internal constant STAKE_REVIEWER = "stake.reviewer";
+    bytes32 internal constant STAKE_VALIDATOR = "stake.validator";
+    bytes32 internal constant STAKE_HOST = "stake.host";
+    bytes32 internal constant STAKE_UNBONDING = "stake.unbonding";
+
+    /// @dev Seconds between the proposal of a payout root and its activation, and between the request of a
+    /// withdrawal from the escrow and its payment.
+    bytes32 internal constant PAYOUT_DELAY = "payout.delay";
+    bytes32 internal constant WITHDRAWAL_DELAY = "withdrawal.delay";
+
+    /// @dev 1 when a model must be approved by governance before it may serve, 0 otherwise.
+    bytes32 internal constant MODEL_APPROVAL = "model.approval";
+
+    /// @dev Largest part of an account's stake that one slashing may take, in ppm.
+    bytes32 internal constant SLASH_CAP = "slash.cap";
+}
