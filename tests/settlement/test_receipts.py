@@ -51,8 +51,8 @@ PRIVATE = PrivateBody({"messages": [{"role": "user", "content": "Why?"}]}, b"\1"
 def receipt_of(shares: tuple[tuple[bytes, int], ...], residual: int) -> Receipt:
     return Receipt(
         sequence=7, model=3, consumer=CONSUMER.address, host=HOST.address, prompt_hash=PRIVATE.prompt_hash,
-        output_hash=PRIVATE.output_hash, prompt_tokens=12, output_tokens=34, fee=2**127, shares_root=shares_root(shares, residual),
-        seed=2**255, time=1_790_000_000,
+        output_hash=PRIVATE.output_hash, prompt_tokens=12, output_tokens=34, fee=2**127,
+        shares_root=shares_root(shares, residual), seed=2**255, time=1_790_000_000,
     )  # fmt: skip
 
 

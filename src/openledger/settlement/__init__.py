@@ -25,7 +25,7 @@ from openledger.settlement.receipts import (
     sign_receipt,
     sort_shares,
 )
-from openledger.settlement.terms import Batch, FeeSplit, Model, Origin, Version
+from openledger.settlement.terms import Attestation, Batch, FeeSplit, Model, Origin, Version
 from openledger.settlement.vouchers import (
     Escrow,
     MemoryVoucherStore,
@@ -37,6 +37,7 @@ from openledger.settlement.vouchers import (
 )
 
 __all__ = [
+    "Attestation",
     "Batch",
     "Escrow",
     "FeeSplit",

@@ -3,7 +3,8 @@
 A fee is divided by the split of the receipt's batch. The data pool's influence part follows the receipt's shares to the
 records' contributors (the residual to the treasury, as publisher of the base model); its other part goes to the
 contributors by accepted rows. The curators' pool follows the credited records to the reviewers who accepted them; the
-validators' pool goes to those who attested the batch. What rounding leaves over is dust: it stays in the distributor.
+validators' pool goes by stake to those who attested the batch valid. What rounding leaves over is dust: it stays in the
+distributor.
 
     fees = paid + dust,  always and exactly
 
@@ -26,7 +27,7 @@ from functools import cached_property
 
 from openledger.primitives import InputError, MerkleTree, mul_ppm, standard_leaf
 from openledger.settlement.receipts import ReceiptBody
-from openledger.settlement.terms import NO_VERSION, Batch, CuratorWeights, Model, Version
+from openledger.settlement.terms import NO_VERSION, Batch, CuratorWeights, Model, Version, VersionId
 
 
 class Role(StrEnum):
@@ -48,6 +49,7 @@ class Hold(StrEnum):
     NOT_THE_LEAF = "its published body is not what was posted on chain"
     DISPUTED = "validators dispute its batch"
     UNKNOWN_MODEL = "its model was not registered when the batch was posted"
+    UNKNOWN_VERSION = "the records of its model's Datanet version are not published"
     UNKNOWN_RECORD = "it credits a record that is not in the model's Datanet version"
     NOT_COLLECTED = "the host has not redeemed its fee from the consumer"
 
@@ -60,14 +62,14 @@ class Terms:
         treasury: the treasury's account; also the publisher of the base model.
         batches: all batches, in ascending order of number.
         models: by id.
-        versions: by root.
+        versions: by (Datanet id, version number).
         redeemed: wei that (consumer, host) pairs have moved out of escrow.
     """
 
     treasury: str
     batches: tuple[Batch, ...]
     models: Mapping[int, Model]
-    versions: Mapping[bytes, Version]
+    versions: Mapping[VersionId, Version]
     redeemed: Mapping[tuple[str, str], int]
 
 
@@ -234,8 +236,8 @@ class _Settlement:
         self.fees = previous.fees
         self._terms = terms
         self._collected = collected
-        self._rows: Counter[bytes] = Counter()
-        self._curators: Counter[bytes] = Counter()
+        self._rows: Counter[Version] = Counter()
+        self._curators: Counter[Version] = Counter()
         self._validators: Counter[int] = Counter()
         self._by_number = {batch.number: batch for batch in terms.batches}
 
@@ -248,7 +250,9 @@ class _Settlement:
         builder = model.owner_at(batch.position) if model else None
         if model is None or builder is None:
             return Hold.UNKNOWN_MODEL
-        version = self._terms.versions.get(model.version_root, NO_VERSION)
+        version = self._version(model.version)
+        if version is None:
+            return Hold.UNKNOWN_VERSION
         if any(record not in version.records for record, _ in body.shares):
             return Hold.UNKNOWN_RECORD
         pair = (receipt.consumer, receipt.host)
@@ -262,32 +266,36 @@ class _Settlement:
         self._pay(self._terms.treasury, Role.TREASURY, for_treasury)
         by_influence = mul_ppm(data, batch.influence_ppm)
         self._by_influence(by_influence, version, body)
-        self._rows[version.root] += data - by_influence
+        self._rows[version] += data - by_influence
         if body.shares:
             self._by_weight(for_curators, version.weigh_curators(body.shares))
         else:
-            self._curators[version.root] += for_curators
+            self._curators[version] += for_curators
         self._validators[batch.number] += for_validators
         return None
 
     def divide_pools(self) -> None:
         """Divides what was pooled over the receipts."""
         treasury = self._terms.treasury
-        for root, pool in self._rows.items():
-            rows = self._terms.versions.get(root, NO_VERSION).rows_by_contributor
+        for version, pool in self._rows.items():
+            rows = version.rows_by_contributor
             whole = sum(rows.values())
             for contributor, count in rows.items():
                 self._pay(contributor, Role.CONTRIBUTOR, pool * count // whole)
             if not rows:
                 self._pay(treasury, Role.TREASURY, pool)
-        for root, pool in self._curators.items():
-            self._by_weight(pool, self._terms.versions.get(root, NO_VERSION).curator_weights)
+        for version, pool in self._curators.items():
+            self._by_weight(pool, version.curator_weights)
         for number, pool in self._validators.items():
-            validators = self._by_number[number].valid
-            for validator in validators:
-                self._pay(validator, Role.VALIDATOR, pool // len(validators))
-            if not validators:
+            agreeing = [attestation for attestation in self._by_number[number].attestations if attestation.valid]
+            weight = sum(attestation.weight for attestation in agreeing)
+            for attestation in agreeing:
+                self._pay(attestation.validator, Role.VALIDATOR, pool * attestation.weight // weight)
+            if not agreeing:
                 self._pay(treasury, Role.TREASURY, pool)
+
+    def _version(self, version: VersionId) -> Version | None:
+        return NO_VERSION if version == NO_VERSION.id else self._terms.versions.get(version)
 
     def _by_influence(self, pool: int, version: Version, body: ReceiptBody) -> None:
         credited: Counter[str] = Counter()

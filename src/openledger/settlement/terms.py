@@ -14,6 +14,9 @@ from functools import cached_property
 
 from openledger.primitives import PPM, InputError, mul_ppm
 
+VersionId = tuple[int, int]
+"""(Datanet id, version number); two Datanets may anchor the same root for other contributors' rows."""
+
 
 @dataclass(frozen=True)
 class FeeSplit:
@@ -56,6 +59,15 @@ class FeeSplit:
 
 
 @dataclass(frozen=True)
+class Attestation:
+    """What one validator found. ``weight`` is its stake in wei when the batch was posted."""
+
+    validator: str
+    weight: int
+    valid: bool
+
+
+@dataclass(frozen=True)
 class Batch:
     """One posted batch of receipts and the terms that held when it was posted.
 
@@ -68,8 +80,7 @@ class Batch:
         split: the fee split in force.
         influence_ppm: the part of the data pool that is paid by measured influence.
         position: (block number, log index) of the posting.
-        valid: validators that attested the batch valid, in ascending order.
-        invalid: validators that attested it invalid.
+        attestations: what validators found, in the order of their transactions.
     """
 
     number: int
@@ -80,8 +91,7 @@ class Batch:
     split: FeeSplit
     influence_ppm: int
     position: tuple[int, int]
-    valid: tuple[str, ...] = ()
-    invalid: tuple[str, ...] = ()
+    attestations: tuple[Attestation, ...] = ()
 
     @property
     def sequences(self) -> range:
@@ -90,8 +100,9 @@ class Batch:
 
     @property
     def disputed(self) -> bool:
-        """Whether as many validators call the batch invalid as valid, or more; such a batch waits."""
-        return bool(self.invalid) and len(self.invalid) >= len(self.valid)
+        """Whether the validators that call the batch invalid weigh as much as those that call it valid, or more."""
+        against = sum(attestation.weight for attestation in self.attestations if not attestation.valid)
+        return against > 0 and 2 * against >= sum(attestation.weight for attestation in self.attestations)
 
 
 @dataclass(frozen=True)
@@ -100,12 +111,12 @@ class Model:
 
     Attributes:
         number: the model's id.
-        version_root: root of the Datanet version; 32 zero bytes if it learnt from none.
+        version: (Datanet, version number) that it learnt from; (0, 0) if from none.
         owners: ((block number, log index), owner) of each transfer, the registration first.
     """
 
     number: int
-    version_root: bytes
+    version: VersionId
     owners: tuple[tuple[tuple[int, int], str], ...]
 
     def owner_at(self, position: tuple[int, int]) -> str | None:
@@ -121,12 +132,19 @@ class Origin:
     curators: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Version:
-    """An anchored Datanet version: every accepted record by its hash."""
+    """An anchored Datanet version: every accepted record by its hash. Compared by identity, for it can be large."""
 
+    datanet: int
+    number: int
     root: bytes
     records: Mapping[bytes, Origin]
+
+    @property
+    def id(self) -> VersionId:
+        """(Datanet id, version number)."""
+        return self.datanet, self.number
 
     @cached_property
     def rows_by_contributor(self) -> Mapping[str, int]:
@@ -169,5 +187,5 @@ class CuratorWeights:
         return sum(self.weights.values()) + self.uncurated
 
 
-NO_VERSION = Version(bytes(32), {})
+NO_VERSION = Version(0, 0, bytes(32), {})
 """What a model without a Datanet learnt from."""

@@ -225,9 +225,10 @@ class VoucherBook:
         with self._lock:
             owed = self.owed(voucher.consumer)
             if voucher.cumulative < owed + price or voucher.cumulative <= owed:
+                least = owed + max(price, 1)
                 raise PaymentError(
                     f"the voucher stands at {format_open(voucher.cumulative)} OPEN; with {format_open(owed)} OPEN promised "
-                    f"before and a price of {format_open(price)} OPEN it must be at least {format_open(owed + max(price, 1))} OPEN"
+                    f"before and a price of {format_open(price)} OPEN it must be at least {format_open(least)} OPEN"
                 )
             redeemed = self._escrow.redeemed(voucher.consumer, self._host)
             due = voucher.cumulative - redeemed

@@ -1,0 +1,156 @@
+"""The runtime parameters: numbers on chain that holders may change by vote, with what they mean and their units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from openledger.chain import Chain
+from openledger.primitives import PPM, InputError, format_open, parse_open
+
+CONTRACT = "RuntimeParameters"
+
+
+class Unit(StrEnum):
+    """In what a parameter is counted."""
+
+    PPM = "ppm"
+    WEI = "wei"
+    SECONDS = "s"
+    COUNT = "count"
+    SWITCH = "switch"
+
+
+_MEANINGS: dict[str, tuple[Unit, str]] = {
+    "fee.data": (Unit.PPM, "part of every fee that goes to the people whose data shaped the answer"),
+    "fee.builder": (Unit.PPM, "part of every fee that goes to the model's owner"),
+    "fee.host": (Unit.PPM, "part of every fee that goes to the host that answered"),
+    "fee.curators": (Unit.PPM, "part of every fee that goes to the reviewers who accepted the credited records"),
+    "fee.validators": (Unit.PPM, "part of every fee that goes to the validators who attested the batch"),
+    "attribution.influence": (
+        Unit.PPM,
+        "part of the data share that is paid by measured influence; the rest is paid by accepted rows",
+    ),
+    "bond.record": (Unit.WEI, "bond for each submitted record, lost if the record is rejected"),
+    "review.jury": (Unit.COUNT, "reviewers drawn for a contribution"),
+    "review.commit": (Unit.SECONDS, "time that jurors have to commit to their verdicts"),
+    "review.reveal": (Unit.SECONDS, "time that jurors have to reveal their verdicts"),
+    "review.noreveal": (Unit.WEI, "penalty for a juror that reveals no verdict"),
+    "stake.reviewer": (Unit.WEI, "least stake of a reviewer"),
+    "stake.validator": (Unit.WEI, "least stake of a validator"),
+    "stake.host": (Unit.WEI, "least stake of a host"),
+    "stake.unbonding": (Unit.SECONDS, "time until stake that was asked back is free"),
+    "payout.delay": (Unit.SECONDS, "time until a payout root can be activated without the validators"),
+    "withdrawal.delay": (Unit.SECONDS, "time until a deposit that was asked back can be withdrawn"),
+    "model.approval": (Unit.SWITCH, "whether a model needs the approval of a vote before it may answer"),
+    "slash.cap": (Unit.PPM, "largest part of an account's stake that one slashing may take"),
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One runtime parameter as it stands.
+
+    Attributes:
+        key: its name on chain, such as ``fee.data``.
+        value: the present value, in ``unit``.
+        unit: what it counts.
+        minimum: the least that a vote may set.
+        maximum: the most that a vote may set.
+        description: what it does, in words.
+    """
+
+    key: str
+    value: int
+    unit: Unit
+    minimum: int
+    maximum: int
+    description: str
+
+    def check(self, value: int) -> None:
+        """Checks that a vote may set ``value``.
+
+        Raises:
+            InputError: it is out of bounds.
+        """
+        if not self.minimum <= value <= self.maximum:
+            raise InputError(
+                f"{self.key} cannot be {show(self.unit, value)}; it may be {show(self.unit, self.minimum)} to "
+                f"{show(self.unit, self.maximum)}"
+            )
+
+
+def encode_key(key: str) -> bytes:
+    """The name as the chain holds it: ASCII, left-aligned in 32 bytes.
+
+    Raises:
+        InputError: not 1 to 32 ASCII characters.
+    """
+    if not key.isascii() or not 0 < len(key) <= 32:
+        raise InputError(f"a parameter's name has 1 to 32 ASCII characters, not {key!r}")
+    return key.encode().ljust(32, b"\0")
+
+
+def decode_key(key: bytes) -> str:
+    """The name of a key on chain."""
+    return key.rstrip(b"\0").decode("ascii", errors="replace")
+
+
+def parameters(chain: Chain) -> list[Parameter]:
+    """Every parameter that the chain knows, in its order; unknown names are counted and described as such."""
+    return [_read(chain, decode_key(bytes(key))) for key in chain.contract(CONTRACT).functions.keys().call()]
+
+
+def parameter(chain: Chain, key: str) -> Parameter:
+    """One parameter.
+
+    Raises:
+        InputError: the chain knows no such parameter; the message lists those that it knows.
+    """
+    known = [decode_key(bytes(name)) for name in chain.contract(CONTRACT).functions.keys().call()]
+    if key not in known:
+        raise InputError(f"there is no parameter {key!r}; there are {', '.join(known)}")
+    return _read(chain, key)
+
+
+def show(unit: Unit, value: int) -> str:
+    """A value with its unit, for people."""
+    if unit is Unit.PPM:
+        return f"{value / (PPM // 100):g}%"
+    if unit is Unit.WEI:
+        return f"{format_open(value)} OPEN"
+    if unit is Unit.SECONDS:
+        return f"{value:,} s"
+    return ("on" if value else "off") if unit is Unit.SWITCH else f"{value:,}"
+
+
+def parse_value(unit: Unit, text: str) -> int:
+    """The integer for a value as a person writes it: ``5%``, ``0.1 OPEN``, ``3600``, ``on``; a bare integer is in the unit.
+
+    Raises:
+        InputError: not such a value.
+    """
+    text = text.strip()
+    if unit is Unit.PPM and text.endswith("%"):
+        ppm, rest = divmod(parse_open(text.removesuffix("%")), 10**14)
+        if rest:
+            raise InputError(f"{text} is finer than one part per million; give at most four decimals")
+        return ppm
+    if unit is Unit.WEI and text.endswith("OPEN"):
+        return parse_open(text)
+    if unit is Unit.SWITCH and text in ("on", "off"):
+        return int(text == "on")
+    digits = text.removesuffix("s").strip() if unit is Unit.SECONDS else text
+    digits = digits.replace("_", "").replace(",", "")
+    if not digits.isascii() or not digits.isdigit():
+        raise InputError(
+            f"{text!r} is no value in {unit.value}; write an integer, or 5%, 0.1 OPEN, on, as the unit asks"
+        )
+    return int(digits)
+
+
+def _read(chain: Chain, key: str) -> Parameter:
+    functions = chain.contract(CONTRACT).functions
+    unit, description = _MEANINGS.get(key, (Unit.COUNT, "a parameter that this version does not describe"))
+    minimum, maximum = functions.bounds(encode_key(key)).call()
+    return Parameter(key, int(functions.get(encode_key(key)).call()), unit, int(minimum), int(maximum), description)

@@ -1,0 +1,160 @@
+"""Payout roots on ``RewardsDistributor``: propose, attest, activate, claim, and what an account has earned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from eth_account.signers.local import LocalAccount
+
+from openledger.chain import Chain
+from openledger.primitives import InputError, NotFoundError, PaymentError, format_open
+from openledger.settlement.context import Blobs
+from openledger.settlement.documents import PayoutDocument
+from openledger.settlement.payouts import Payouts, Role
+from openledger.settlement.settlements import DISTRIBUTOR, ProposedRoot, load_document, proposed_roots
+
+
+class RootState(StrEnum):
+    """What has become of a payout root."""
+
+    PENDING = "pending"
+    READY = "ready"
+    ACTIVE = "active"
+    SUPERSEDED = "superseded"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True)
+class Earnings:
+    """What one account has earned and drawn, in wei.
+
+    Attributes:
+        by_role: cumulative earnings under the active root, by role.
+        earned: their sum.
+        claimed: what was paid out already.
+        pending: what the newest proposed root adds once it is active.
+    """
+
+    by_role: dict[Role, int]
+    earned: int
+    claimed: int
+    pending: int
+
+    @property
+    def claimable(self) -> int:
+        """What a claim would pay now."""
+        return max(0, self.earned - self.claimed)
+
+
+def propose_root(chain: Chain, wallet: LocalAccount, document: PayoutDocument) -> ProposedRoot:
+    """Proposes the document's root; ``wallet`` must be a settler.
+
+    Raises:
+        PaymentError: it promises more than was collected so far; the hosts must redeem first. Nothing was sent.
+        RevertError: the distributor refused.
+    """
+    paid = document.payouts
+    distributor = chain.contract(DISTRIBUTOR)
+    collected = int(distributor.functions.totalCollected().call())
+    if paid.total > collected:
+        raise PaymentError(
+            f"the payouts come to {format_open(paid.total)} OPEN and only {format_open(collected)} OPEN were collected; "
+            "redeem the vouchers first"
+        )
+    call = distributor.functions.proposeRoot(paid.root, paid.total, paid.last_batch, document.digest())
+    receipt = chain.send(wallet, call)
+    event = distributor.events.RootProposed().process_receipt(receipt)[0]
+    return ProposedRoot(
+        number=event["args"]["rootId"],
+        root=paid.root,
+        total=paid.total,
+        last_batch=paid.last_batch,
+        data_hash=document.digest(),
+        activation_time=event["args"]["activationTime"],
+        block_number=receipt["blockNumber"],
+    )
+
+
+def attest_root(chain: Chain, wallet: LocalAccount, number: int) -> None:
+    """Attests, as a validator, that the root was recomputed; see :class:`openledger.settlement.validators.Validator`.
+
+    Raises:
+        RevertError: ``ValidatorNotActive``, ``AlreadyAttested``, ``RootIsDisabled``.
+    """
+    chain.send(wallet, chain.contract(DISTRIBUTOR).functions.attestRoot(number))
+
+
+def activate(chain: Chain, wallet: LocalAccount, number: int) -> None:
+    """Makes a root the active one; anyone may, once it is ready.
+
+    Raises:
+        RevertError: ``RootNotReady`` while validators have not attested and the delay runs.
+    """
+    chain.send(wallet, chain.contract(DISTRIBUTOR).functions.activate(number))
+
+
+def disable(chain: Chain, wallet: LocalAccount, number: int) -> None:
+    """Stops a root; ``wallet`` must be a guardian."""
+    chain.send(wallet, chain.contract(DISTRIBUTOR).functions.disable(number))
+
+
+def root_state(chain: Chain, number: int) -> RootState:
+    """What has become of root ``number``.
+
+    Raises:
+        RevertError: ``UnknownRoot``.
+    """
+    functions = chain.contract(DISTRIBUTOR).functions
+    disabled = {log["args"]["rootId"] for log in chain.events(DISTRIBUTOR, "RootDisabled")}
+    if number in disabled:
+        return RootState.DISABLED
+    if functions.activeRootId().call() == number:
+        return RootState.ACTIVE
+    activated = [log["args"]["rootId"] for log in chain.events(DISTRIBUTOR, "RootActivated")]
+    if number <= max(activated, default=0):
+        return RootState.SUPERSEDED
+    return RootState.READY if functions.isReady(number).call() else RootState.PENDING
+
+
+def active_payouts(chain: Chain, blobs: Blobs) -> Payouts:
+    """The payouts under the active root; empty if there is none.
+
+    Raises:
+        NotFoundError: the active root's document is not among the blobs.
+    """
+    active = int(chain.contract(DISTRIBUTOR).functions.activeRootId().call())
+    if active == 0:
+        return Payouts()
+    root = next(root for root in proposed_roots(chain) if root.number == active)
+    return load_document(blobs, root.data_hash).payouts
+
+
+def claim(chain: Chain, wallet: LocalAccount, account: str, payouts: Payouts) -> int:
+    """Pays ``account`` what it has earned under the active root and not drawn; returns wei. ``wallet`` pays the gas.
+
+    Raises:
+        InputError: the account has earned nothing.
+        NotFoundError: there is nothing more to claim; nothing was sent.
+        RevertError: the distributor refused, for example ``InvalidProof`` for payouts that are not the active root's.
+    """
+    earned = payouts.earned(account)
+    if earned == 0:
+        raise InputError(f"{account} has earned nothing yet; there is nothing to claim")
+    distributor = chain.contract(DISTRIBUTOR)
+    drawn = int(distributor.functions.claimed(account).call())
+    if drawn >= earned:
+        raise NotFoundError(f"{account} has claimed all of its {format_open(earned)} OPEN; wait for the next payout")
+    receipt = chain.send(wallet, distributor.functions.claim(account, earned, payouts.proof(account)))
+    return int(distributor.events.Claimed().process_receipt(receipt)[0]["args"]["amount"])
+
+
+def earnings(chain: Chain, account: str, active: Payouts, newest: Payouts | None = None) -> Earnings:
+    """What ``account`` has earned under the active payouts, and what the newest proposed ones add."""
+    earned = active.earned(account)
+    return Earnings(
+        by_role=active.by_role(account),
+        earned=earned,
+        claimed=int(chain.contract(DISTRIBUTOR).functions.claimed(account).call()),
+        pending=max(0, (newest or active).earned(account) - earned),
+    )

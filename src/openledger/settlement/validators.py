@@ -1,0 +1,182 @@
+"""A validator: recomputes samples of posted batches and whole payout roots, with its stake behind its word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+
+from openledger.chain import Chain
+from openledger.primitives import Domain, OpenLedgerError, SignatureError, keccak, to_hex
+from openledger.settlement.batches import LEDGER, admit, leaves_of
+from openledger.settlement.context import TermsReader
+from openledger.settlement.distributor import attest_root
+from openledger.settlement.documents import PayoutDocument
+from openledger.settlement.receipts import PrivateBody, ReceiptBody, check
+from openledger.settlement.recomputation import Recompute, disagreements
+from openledger.settlement.settlements import ProposedRoot, WritableBlobs, check_root
+
+Shown = tuple[ReceiptBody, PrivateBody | None]
+"""A receipt as its host shows it to a validator."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with one receipt."""
+
+    sequence: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What one validator found in its sample of one batch.
+
+    Attributes:
+        chain_id: the chain.
+        batch: the batch's number.
+        validator: who looked.
+        seed: 32 bytes that fixed the sample.
+        sampled: the sequences that were recomputed, ascending.
+        findings: what is wrong; the batch is valid if there are none.
+    """
+
+    chain_id: int
+    batch: int
+    validator: str
+    seed: bytes
+    sampled: tuple[int, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def valid(self) -> bool:
+        """Whether nothing wrong was found."""
+        return not self.findings
+
+    def to_json(self) -> dict[str, Any]:
+        """The published report."""
+        return {
+            "kind": "openledger.batch-report/1",
+            "chain_id": self.chain_id,
+            "batch": self.batch,
+            "validator": self.validator,
+            "seed": to_hex(self.seed),
+            "sampled": list(self.sampled),
+            "findings": [{"sequence": finding.sequence, "problem": finding.problem} for finding in self.findings],
+            "valid": self.valid,
+        }
+
+
+def sample_seed(block_hash: bytes, validator: str) -> bytes:
+    """``keccak256(hash of the posting block ‖ validator)``: fixed after posting, and different for each validator."""
+    return keccak(block_hash, bytes.fromhex(validator[2:]))
+
+
+def draw_sample(seed: bytes, count: int, size: int) -> tuple[int, ...]:
+    """``min(size, count)`` distinct places below ``count``, ascending; every place is equally likely.
+
+    The shuffle of Fisher and Yates, stopped early; step i takes ``keccak256(seed ‖ i)`` modulo what is left.
+    """
+    moved: dict[int, int] = {}
+    drawn = []
+    for step in range(min(size, count)):
+        pick = step + int.from_bytes(keccak(seed, step.to_bytes(8, "big")), "big") % (count - step)
+        drawn.append(moved.get(pick, pick))
+        moved[pick] = moved.get(step, step)
+    return tuple(sorted(drawn))
+
+
+class Validator:
+    """One validator at work.
+
+    Args:
+        chain: with its deployment.
+        wallet: the staked account.
+        blobs: public blobs; receives the reports.
+        shown: the receipts of a batch as its host shows them to this validator.
+        recompute: generates and attributes one answer anew.
+        sample_size: receipts recomputed per batch.
+        tolerance_ppm: by how much a share may differ on this platform.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        wallet: LocalAccount,
+        blobs: WritableBlobs,
+        shown: Callable[[int], Iterable[Shown]],
+        recompute: Recompute,
+        *,
+        sample_size: int = 4,
+        tolerance_ppm: int = 0,
+    ) -> None:
+        self._chain = chain
+        self._wallet = wallet
+        self._blobs = blobs
+        self._shown = shown
+        self._recompute = recompute
+        self._sample_size = sample_size
+        self._tolerance_ppm = tolerance_ppm
+        self._reader = TermsReader(chain, blobs)
+
+    def inspect(self, number: int) -> BatchReport:
+        """Draws and recomputes the sample of batch ``number``. What the host does not show counts against it.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            VerificationError: its leaves cannot be read from the chain.
+        """
+        batch = self._chain.contract(LEDGER).functions.batch(number).call()
+        host, block, first = batch[1], batch[3], batch[4]
+        leaves, _ = leaves_of(self._chain, number)
+        domain = self._chain.domain(LEDGER)
+        shown = {body.receipt.sequence: (body, private) for body, private in self._shown(number)}
+        admitted, refused = admit((body for body, _ in shown.values()), host, first, leaves, domain)
+        findings = [Finding(sequence, problem) for sequence, problem in sorted(refused.items())]
+        seed = sample_seed(bytes(self._chain.w3.eth.get_block(block)["hash"]), self._wallet.address)
+        sampled = tuple(first + place for place in draw_sample(seed, len(leaves), self._sample_size))
+        sound = {body.receipt.sequence for body in admitted}
+        for sequence in sampled:
+            if sequence in sound:
+                body, private = shown[sequence]
+                findings += [Finding(sequence, problem) for problem in self._problems(body, private, domain)]
+            elif sequence not in refused:
+                findings.append(Finding(sequence, "the host does not show its body"))
+        return BatchReport(self._chain.chain_id, number, self._wallet.address, seed, sampled, tuple(findings))
+
+    def attest(self, number: int) -> BatchReport:
+        """Inspects batch ``number``, publishes the report and puts the finding on chain.
+
+        Raises:
+            RevertError: ``ValidatorNotActive``, ``AlreadyAttested``.
+        """
+        report = self.inspect(number)
+        digest = self._blobs.put_json(report.to_json())
+        self._chain.send(self._wallet, self._chain.contract(LEDGER).functions.attest(number, report.valid, digest))
+        return report
+
+    def attest_root(self, root: ProposedRoot) -> PayoutDocument:
+        """Recomputes a payout root from public data, and attests it only if it is right.
+
+        Raises:
+            VerificationError: it is wrong; nothing was sent.
+            NotFoundError: a blob that it depends on is not public; nothing was sent.
+        """
+        document = check_root(self._chain, self._blobs, root, reader=self._reader)
+        attest_root(self._chain, self._wallet, root.number)
+        return document
+
+    def _problems(self, body: ReceiptBody, private: PrivateBody | None, domain: Domain) -> list[str]:
+        try:
+            check(body, domain)
+        except SignatureError as error:
+            return [str(error)]
+        if private is None:
+            return ["the host does not show its prompt and answer"]
+        try:
+            recomputed = self._recompute(body, private)
+        except OpenLedgerError as error:
+            return [f"it cannot be recomputed: {error}"]
+        return disagreements(body, private, recomputed, self._tolerance_ppm)
