@@ -1,0 +1,41 @@
+"""The L2: contract artifacts and bindings, deployment, wallet, and the embedded development chain.
+
+Without a chain at hand, :class:`DevChain` runs one; with one, :class:`Chain` needs nothing but its RPC address and the
+:class:`Deployment`. See docs/chain.md and docs/contracts.md.
+"""
+
+from openledger.chain.artifacts import CONTRACTS, Artifact, load_artifact
+from openledger.chain.client import Chain, decode_revert
+from openledger.chain.deployment import (
+    AllocationPlan,
+    BucketPlan,
+    Deployment,
+    GovernanceSettings,
+    Holders,
+    deploy,
+    parameter_key,
+)
+from openledger.chain.devchain import DEFAULT_CHAIN_ID, DevChain
+from openledger.chain.front import Front
+from openledger.chain.roles import Role
+from openledger.chain.wallet import KeyStore
+
+__all__ = [
+    "CONTRACTS",
+    "DEFAULT_CHAIN_ID",
+    "AllocationPlan",
+    "Artifact",
+    "BucketPlan",
+    "Chain",
+    "Deployment",
+    "DevChain",
+    "Front",
+    "GovernanceSettings",
+    "Holders",
+    "KeyStore",
+    "Role",
+    "decode_revert",
+    "deploy",
+    "load_artifact",
+    "parameter_key",
+]

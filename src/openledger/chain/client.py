@@ -1,0 +1,311 @@
+"""Talking to the chain: contracts by name, transactions by wallet, events, and errors in the contract's own words.
+
+Works with any Ethereum JSON-RPC endpoint: the development chain's front or a real OP Stack node.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
+from web3 import Web3
+from web3.contract import Contract
+from web3.contract.contract import ContractFunction
+from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.types import EventData, TxParams, TxReceipt, Wei
+
+from openledger.chain.artifacts import error_types, load_artifact
+from openledger.chain.deployment import Deployment
+from openledger.primitives import (
+    ChainError,
+    ConfigurationError,
+    Domain,
+    InputError,
+    NotFoundError,
+    RevertError,
+    format_open,
+    from_hex,
+    to_hex,
+)
+
+_T = TypeVar("_T")
+
+_EVENT_SPAN = 10_000
+_GAS_MARGIN_PERCENT = 20
+_PANICS = {
+    0x01: "an assertion failed",
+    0x11: "an amount overflowed or went below zero",
+    0x12: "division by zero",
+    0x21: "a value is not of its enum",
+    0x32: "an index is out of range",
+    0x41: "too much memory was asked for",
+}
+
+
+class Chain:
+    """A connection to one chain. Safe to share between threads.
+
+    Args:
+        rpc_url: a JSON-RPC endpoint.
+        deployment: where the contracts are; without it only plain transfers and reads work.
+        timeout: seconds to wait for an answer or for a transaction's block.
+
+    Raises:
+        ChainError: nothing answers there.
+        ConfigurationError: the deployment is of another chain.
+    """
+
+    def __init__(self, rpc_url: str, deployment: Deployment | None = None, *, timeout: float = 60.0) -> None:
+        self.rpc_url = rpc_url
+        self.timeout = timeout
+        self.w3 = Web3(Web3.HTTPProvider(rpc_url, request_kwargs={"timeout": timeout}))
+        self.chain_id = self._ask(lambda: int(self.w3.eth.chain_id))
+        self.genesis = to_hex(bytes(self._ask(lambda: self.w3.eth.get_block(0))["hash"]))
+        self.deployment = deployment
+        if deployment is not None and (deployment.chain_id, deployment.genesis) != (self.chain_id, self.genesis):
+            raise ConfigurationError(
+                f"the deployment is of chain {deployment.chain_id} with genesis {deployment.genesis}, but {rpc_url} is chain "
+                f"{self.chain_id} with genesis {self.genesis}"
+            )
+        self._account_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._next_nonce: dict[str, int] = {}
+
+    def address(self, name: str) -> str:
+        """Checksummed address of a deployed contract, such as ``FeeEscrow`` or ``Vesting.team``.
+
+        Raises:
+            NotFoundError: it is not deployed.
+        """
+        if self.deployment is None:
+            raise NotFoundError(f"{name} is not known: no deployment was given for {self.rpc_url}")
+        return self.deployment.address(name)
+
+    def contract(self, name: str) -> Contract:
+        """A deployed contract with its ABI, as a web3 contract.
+
+        Raises:
+            NotFoundError: it is not deployed.
+        """
+        abi = load_artifact(name.split(".")[0]).abi
+        return self.w3.eth.contract(address=to_checksum_address(self.address(name)), abi=abi)
+
+    def domain(self, name: str) -> Domain:
+        """The EIP-712 domain of messages for a contract."""
+        return Domain(self.chain_id, self.address(name))
+
+    def balance(self, address: str) -> int:
+        """Native OPEN of an account, in wei."""
+        return self._ask(lambda: int(self.w3.eth.get_balance(to_checksum_address(address))))
+
+    def nonce(self, address: str) -> int:
+        """Number of the account's next transaction."""
+        return self._ask(lambda: int(self.w3.eth.get_transaction_count(to_checksum_address(address), "pending")))
+
+    def time(self) -> int:
+        """Timestamp of the last block, Unix seconds."""
+        return self._ask(lambda: int(self.w3.eth.get_block("latest")["timestamp"]))
+
+    def call(self, function: ContractFunction, *, sender: str | None = None, block: int | str = "latest") -> Any:
+        """What a contract function returns, without a transaction.
+
+        Raises:
+            RevertError: the contract reverts.
+        """
+        params: TxParams = {"from": to_checksum_address(sender)} if sender else {}
+        return self._ask(lambda: function.call(params, block_identifier=block))  # type: ignore[arg-type]
+
+    def send(self, wallet: LocalAccount, call: ContractFunction, value: int = 0) -> TxReceipt:
+        """Sends a contract call with ``value`` wei and waits for its block.
+
+        Raises:
+            RevertError: the contract refuses; nothing was sent unless it refused only in its block.
+            ChainError: the node refused, or the block did not come in time.
+        """
+        return self._transact(wallet, {"to": call.address, "data": call._encode_transaction_data()}, value)
+
+    def create(self, wallet: LocalAccount, code: bytes, value: int = 0) -> str:
+        """Creates a contract from its creation code with arguments; returns its address."""
+        receipt = self._transact(wallet, {"data": to_hex(code)}, value)  # type: ignore[typeddict-item]
+        return to_checksum_address(str(receipt["contractAddress"]))
+
+    def transfer(self, wallet: LocalAccount, to: str, wei: int) -> TxReceipt:
+        """Sends native OPEN and waits for its block.
+
+        Raises:
+            InputError: the amount is not positive.
+            ChainError: the account cannot pay it.
+        """
+        if wei <= 0:
+            raise InputError(f"a transfer of {wei} wei is not possible; the amount must be positive")
+        return self._transact(wallet, {"to": to_checksum_address(to)}, wei)
+
+    def transfer_all(self, wallet: LocalAccount, to: str) -> TxReceipt:
+        """Sends all native OPEN of the account but the transaction's own cost; gas estimated too high stays behind.
+
+        Raises:
+            ChainError: the account cannot pay the transaction.
+        """
+        held = self.balance(wallet.address)
+        target: TxParams = {"to": to_checksum_address(to)}
+        probe: TxParams = {**target, "from": wallet.address, "value": Wei(held // 2)}
+        gas = self._ask(lambda: self.w3.eth.estimate_gas(probe))
+        base_fee = self._next_base_fee()
+        fees: TxParams = {"gas": gas, "maxFeePerGas": Wei(base_fee), "maxPriorityFeePerGas": Wei(0)}
+        return self._transact(wallet, {**target, **fees}, held - gas * base_fee)
+
+    def events(
+        self, name: str, event: str, from_block: int = 0, to_block: int | None = None, **arguments: Any
+    ) -> list[EventData]:
+        """Events of a contract from ``from_block`` to ``to_block`` (the last block if None), in order.
+
+        Args:
+            name: the contract.
+            event: the event's name.
+            from_block: first block.
+            to_block: last block, inclusive.
+            arguments: values that indexed arguments must have.
+
+        Raises:
+            NotFoundError: the contract is not deployed or has no such event.
+        """
+        contract = self.contract(name)
+        if not any(entry["type"] == "event" and entry["name"] == event for entry in load_artifact(name.split(".")[0]).abi):
+            raise NotFoundError(f"{name} has no event {event!r}")
+        start = max(from_block, self.deployment.block if self.deployment else 0)
+        end = self._ask(lambda: int(self.w3.eth.block_number)) if to_block is None else to_block
+        found: list[EventData] = []
+        for first in range(start, end + 1, _EVENT_SPAN):
+            last = min(first + _EVENT_SPAN - 1, end)
+            found += self._ask(
+                lambda first=first, last=last: contract.events[event]().get_logs(  # type: ignore[misc]
+                    from_block=first, to_block=last, argument_filters=arguments or None
+                )
+            )
+        return found
+
+    def _transact(self, wallet: LocalAccount, fields: TxParams, value: int) -> TxReceipt:
+        params: TxParams = {**fields, "from": wallet.address, "value": Wei(value), "chainId": self.chain_id, "type": 2}
+        if "gas" not in params:
+            estimate = self._ask(lambda: self.w3.eth.estimate_gas(params))
+            params["gas"] = estimate + estimate * _GAS_MARGIN_PERCENT // 100
+        if "maxFeePerGas" not in params:
+            tip = self._ask(lambda: int(self.w3.eth.max_priority_fee))
+            params["maxPriorityFeePerGas"] = Wei(tip)
+            params["maxFeePerGas"] = Wei(2 * self._next_base_fee() + tip)
+        name = self._submit(wallet, params)
+        receipt = self._await(name)
+        if receipt["status"] != 1:
+            self._explain(params, receipt)
+        return receipt
+
+    def _submit(self, wallet: LocalAccount, params: TxParams) -> bytes:
+        """Signs and sends with the account's next nonce. Of one account one at a time, of many accounts at once."""
+        address = wallet.address
+        with self._account_locks[address]:
+            for attempt in range(2):
+                nonce = self._next_nonce.pop(address, None)
+                if nonce is None:
+                    nonce = self.nonce(address)
+                unsigned = {key: item for key, item in params.items() if key != "from"}
+                signed = wallet.sign_transaction({**unsigned, "nonce": nonce})
+                try:
+                    sent = bytes(self._ask(lambda raw=signed.raw_transaction: self.w3.eth.send_raw_transaction(raw)))  # type: ignore[misc]
+                except ChainError as error:
+                    # Another process used this account: ask for the nonce again, once.
+                    if attempt == 0 and "nonce" in str(error).lower():
+                        continue
+                    raise
+                self._next_nonce[address] = nonce + 1
+                return sent
+        raise AssertionError("unreachable")
+
+    def _await(self, name: bytes) -> TxReceipt:
+        deadline = time.monotonic() + self.timeout
+        pause = 0.002
+        while True:
+            try:
+                return self.w3.eth.get_transaction_receipt(to_hex(name))  # type: ignore[arg-type]
+            except TransactionNotFound:
+                if time.monotonic() > deadline:
+                    raise ChainError(
+                        f"transaction {to_hex(name)} is in no block after {self.timeout:g} s; it may still come"
+                    ) from None
+            except (Web3Exception, OSError) as error:
+                raise _chain_error(error, self.rpc_url) from error
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+
+    def _explain(self, params: TxParams, receipt: TxReceipt) -> None:
+        """Raises why a transaction failed in its block, by repeating it on the state before."""
+        self._ask(lambda: self.w3.eth.call(params, block_identifier=receipt["blockNumber"]))
+        raise RevertError(
+            f"transaction {to_hex(bytes(receipt['transactionHash']))} failed in block {receipt['blockNumber']} "
+            f"after using {receipt['gasUsed']} of {params.get('gas')} gas"
+        )
+
+    def _next_base_fee(self) -> int:
+        history = self._ask(lambda: self.w3.eth.fee_history(1, "latest"))
+        return int(history["baseFeePerGas"][-1])
+
+    def _ask(self, question: Callable[[], _T]) -> _T:
+        try:
+            return question()
+        except (Web3Exception, OSError) as error:
+            raise _chain_error(error, self.rpc_url) from error
+
+
+def decode_revert(data: bytes) -> RevertError:
+    """The error that a contract's revert data stands for."""
+    if not data:
+        return RevertError("the contract refused without giving a reason")
+    known = error_types().get(data[:4])
+    try:
+        if known is not None:
+            values = decode([kind for _, kind in known.arguments], data[4:])
+            arguments = {name: _plain(value) for (name, _), value in zip(known.arguments, values, strict=True)}
+            shown = ", ".join(f"{name}={_shown(name, value)}" for name, value in arguments.items())
+            return RevertError(f"{known.name}({shown})", name=known.name, arguments=arguments)
+        if data[:4] == bytes.fromhex("08c379a0"):
+            (reason,) = decode(["string"], data[4:])
+            return RevertError(str(reason), name="Error", arguments={"reason": reason})
+        if data[:4] == bytes.fromhex("4e487b71"):
+            (code,) = decode(["uint256"], data[4:])
+            return RevertError(_PANICS.get(code, f"panic {code:#x}"), name="Panic", arguments={"code": code})
+    except DecodingError:
+        pass
+    return RevertError(f"the contract refused with unknown data {to_hex(data[:68])}", arguments={"data": to_hex(data)})
+
+
+def _chain_error(error: Exception, rpc_url: str) -> ChainError:
+    """The project's error for one of web3's or of the connection."""
+    if isinstance(error, OSError):
+        return ChainError(f"nothing answers at {rpc_url} ({type(error).__name__}); is the chain running?")
+    if isinstance(error, ContractLogicError):
+        data = error.data
+        if isinstance(data, str) and data.startswith("0x"):
+            return decode_revert(from_hex(data))
+        return RevertError(str(error.message or "the contract refused without giving a reason"))
+    if isinstance(error, Web3RPCError):
+        answer = (error.rpc_response or {}).get("error", {})
+        data = answer.get("data") if isinstance(answer, dict) else None
+        if isinstance(data, str) and data.startswith("0x") and len(data) > 2:
+            return decode_revert(from_hex(data))
+        message = answer.get("message") if isinstance(answer, dict) else None
+        return ChainError(f"the chain refused: {message or error}")
+    return ChainError(f"the chain's answer cannot be used: {error}")
+
+
+def _plain(value: Any) -> Any:
+    return to_hex(value) if isinstance(value, bytes) else value
+
+
+def _shown(name: str, value: Any) -> str:
+    """Large amounts are wei: they are shown in OPEN."""
+    return format_open(value) + " OPEN" if isinstance(value, int) and value >= 10**15 and name != "value" else str(value)
