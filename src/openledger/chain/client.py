@@ -21,7 +21,7 @@ from web3.contract.contract import ContractFunction
 from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
 from web3.types import EventData, TxParams, TxReceipt, Wei
 
-from openledger.chain.artifacts import error_types, load_artifact
+from openledger.chain.artifacts import Artifact, error_types, load_artifact
 from openledger.chain.deployment import Deployment
 from openledger.primitives import (
     ChainError,
@@ -93,7 +93,7 @@ class Chain:
         Raises:
             NotFoundError: it is not deployed.
         """
-        abi = load_artifact(name.split(".")[0]).abi
+        abi = _artifact(name).abi
         return self.w3.eth.contract(address=to_checksum_address(self.address(name)), abi=abi)
 
     def domain(self, name: str) -> Domain:
@@ -176,7 +176,7 @@ class Chain:
             NotFoundError: the contract is not deployed or has no such event.
         """
         contract = self.contract(name)
-        if not any(entry["type"] == "event" and entry["name"] == event for entry in load_artifact(name.split(".")[0]).abi):
+        if not any(entry["type"] == "event" and entry["name"] == event for entry in _artifact(name).abi):
             raise NotFoundError(f"{name} has no event {event!r}")
         start = max(from_block, self.deployment.block if self.deployment else 0)
         end = self._ask(lambda: int(self.w3.eth.block_number)) if to_block is None else to_block
@@ -208,12 +208,12 @@ class Chain:
     def _submit(self, wallet: LocalAccount, params: TxParams) -> bytes:
         """Signs and sends with the account's next nonce. Of one account one at a time, of many accounts at once."""
         address = wallet.address
+        unsigned: dict[str, Any] = {key: item for key, item in params.items() if key != "from"}
         with self._account_locks[address]:
             for attempt in range(2):
                 nonce = self._next_nonce.pop(address, None)
                 if nonce is None:
                     nonce = self.nonce(address)
-                unsigned = {key: item for key, item in params.items() if key != "from"}
                 signed = wallet.sign_transaction({**unsigned, "nonce": nonce})
                 try:
                     sent = bytes(self._ask(lambda raw=signed.raw_transaction: self.w3.eth.send_raw_transaction(raw)))  # type: ignore[misc]
@@ -259,6 +259,11 @@ class Chain:
             return question()
         except (Web3Exception, OSError) as error:
             raise _chain_error(error, self.rpc_url) from error
+
+
+def _artifact(name: str) -> Artifact:
+    """The artifact of a deployed contract; what follows a dot names one of several."""
+    return load_artifact(name.partition(".")[0])
 
 
 def decode_revert(data: bytes) -> RevertError:
@@ -308,4 +313,6 @@ def _plain(value: Any) -> Any:
 
 def _shown(name: str, value: Any) -> str:
     """Large amounts are wei: they are shown in OPEN."""
-    return format_open(value) + " OPEN" if isinstance(value, int) and value >= 10**15 and name != "value" else str(value)
+    return (
+        format_open(value) + " OPEN" if isinstance(value, int) and value >= 10**15 and name != "value" else str(value)
+    )

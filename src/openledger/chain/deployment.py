@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import rlp
 from eth_abi.abi import encode
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import is_checksum_address, to_checksum_address
@@ -246,7 +245,12 @@ class _Deploying:
             )
 
     def run(
-        self, parameters: Mapping[str, int], governance: GovernanceSettings, settler: str, guardian: str, launch: int | None
+        self,
+        parameters: Mapping[str, int],
+        governance: GovernanceSettings,
+        settler: str,
+        guardian: str,
+        launch: int | None,
     ) -> Deployment:
         chain = self._chain
         head = chain.w3.eth.get_block("latest")
@@ -310,9 +314,7 @@ class _Deploying:
         self._create(
             "DatanetRegistry", ["address", "address", "address"], [parameters, stakes, at["TimelockController"]]
         )
-        self._create(
-            "ModelRegistry", ["address"] * 3, [at["AccessManager"], parameters, at["DatanetRegistry"]]
-        )
+        self._create("ModelRegistry", ["address"] * 3, [at["AccessManager"], parameters, at["DatanetRegistry"]])
         self._create("InferenceLedger", ["address", "address"], [parameters, stakes])
         # The distributor takes fees from the escrow only, and the escrow pays into the distributor only.
         escrow = created_address(self._deployer.address, self._chain.nonce(self._deployer.address) + 1)
@@ -381,7 +383,9 @@ class _Deploying:
         escrow = chain.contract("RewardsDistributor").functions.escrow().call()
         admin, _ = chain.contract("AccessManager").functions.hasRole(ADMIN_ROLE, self._deployer.address).call()
         timelock_admin, _ = (
-            chain.contract("AccessManager").functions.hasRole(ADMIN_ROLE, deployment.address("TimelockController")).call()
+            chain.contract("AccessManager")
+            .functions.hasRole(ADMIN_ROLE, deployment.address("TimelockController"))
+            .call()
         )
         checks = {
             "the distributor's escrow is the escrow": escrow == deployment.address("FeeEscrow"),
@@ -405,8 +409,11 @@ class _Deploying:
 
 
 def created_address(creator: str, nonce: int) -> str:
-    """Address of the contract that ``creator`` makes by its transaction number ``nonce``."""
-    return to_checksum_address(keccak(rlp.encode([from_hex(creator, 20), nonce]))[12:])
+    """Address of the contract that ``creator`` makes by its transaction number ``nonce``: hash of their RLP list."""
+    digits = nonce.to_bytes((nonce.bit_length() + 7) // 8, "big")
+    number = digits if 0 < nonce < 0x80 else bytes([0x80 + len(digits)]) + digits
+    payload = b"\x94" + from_hex(creator, 20) + number
+    return to_checksum_address(keccak(bytes([0xC0 + len(payload)]), payload)[12:])
 
 
 def parameter_key(name: str) -> bytes:
@@ -427,4 +434,3 @@ def selector(contract: str, function: str) -> bytes:
             types = ",".join(item["type"] for item in entry["inputs"])
             return keccak(f"{function}({types})".encode())[:4]
     raise NotFoundError(f"{contract} has no function {function!r}")
-

@@ -399,7 +399,9 @@ class DevChain:
         for name, order in waiting.items():
             self._node.call("anvil_dropTransaction", name)
             order.done.set_exception(
-                RpcError({"code": -32003, "message": "not included: its nonce is ahead of the account's, or it cannot pay"})
+                RpcError(
+                    {"code": -32003, "message": "not included: its nonce is ahead of the account's, or it cannot pay"}
+                )
             )
 
     def _record(self, timestamp: int, base_fee: int, raws: dict[str, str]) -> list[str]:

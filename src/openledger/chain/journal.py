@@ -83,7 +83,9 @@ class Journal:
                 try:
                     record = BlockRecord.parse(line)
                 except (ValueError, KeyError, TypeError) as error:
-                    raise StorageError(f"{self._path}: block {number} is damaged ({error}); restore a backup") from error
+                    raise StorageError(
+                        f"{self._path}: block {number} is damaged ({error}); restore a backup"
+                    ) from error
                 if record.number != number:
                     raise StorageError(f"{self._path}: block {number} is missing; restore a backup")
                 yield record
@@ -115,7 +117,9 @@ class Journal:
                 end = start
             if end == len(content):
                 return
-            _LOG.warning("%s: dropped a last line that was cut off by a crash (%d bytes)", self._path, len(content) - end)
+            _LOG.warning(
+                "%s: dropped a last line that was cut off by a crash (%d bytes)", self._path, len(content) - end
+            )
             stream.truncate(end)
             os.fsync(stream.fileno())
         sync_folder(self._path.parent)

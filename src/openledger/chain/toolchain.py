@@ -46,13 +46,15 @@ def find_program(name: str) -> Path:
     if named := os.environ.get(variable):
         path = Path(named)
         if not os.access(path, os.X_OK):
-            raise ConfigurationError(f"{variable} is {named!r}, which is no program that can be run; correct or unset it")
+            raise ConfigurationError(
+                f"{variable} is {named!r}, which is no program that can be run; correct or unset it"
+            )
         return path
     if found := shutil.which(name):
         return Path(found)
     for folder in (contracts_folder(), data_folder()):
-        if folder and (path := _packaged(folder / "node_modules", name)):
-            return path
+        if folder and (packaged := _packaged(folder / "node_modules", name)):
+            return packaged
     raise ConfigurationError(
         f"{name} was not found; run `python -m openledger.chain.build --install`, or install Foundry, "
         f"or set {variable} to the program's path"
