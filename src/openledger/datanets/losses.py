@@ -68,13 +68,13 @@ def spoken_loss(reported: str | None) -> str:
 
 
 def amounts(text: str) -> list[Amount]:
-    """The amounts of money named in a text, in order; bare numbers and dates are not among them."""
+    """The amounts named in a text, in order: numbers with a currency, a scale or grouped digits. Days are none."""
     without_dates = re.sub(r"\d{4}-\d{2}-\d{2}", " ", text)
     found = []
     for match in _REPORTED.finditer(without_dates):
         before = without_dates[: match.start("number")][-1:]
         currency = _currency(match)
-        if before.isalnum() or before in {"-", "_", "."} or not (currency or match["scale"]):
+        if before.isalnum() or before in {"-", "_", "."} or not (currency or match["scale"] or "," in match["number"]):
             continue
         found.append(Amount(_value(match), currency))
     return found
