@@ -193,7 +193,7 @@ class Chain:
     def _transact(self, wallet: LocalAccount, fields: TxParams, value: int) -> TxReceipt:
         params: TxParams = {**fields, "from": wallet.address, "value": Wei(value), "chainId": self.chain_id, "type": 2}
         if "gas" not in params:
-            estimate = self._ask(lambda: self.w3.eth.estimate_gas(params))
+            estimate = self._ask(lambda: self.w3.eth.estimate_gas(params, "pending"))
             params["gas"] = estimate + estimate * _GAS_MARGIN_PERCENT // 100
         if "maxFeePerGas" not in params:
             tip = self._ask(lambda: int(self.w3.eth.max_priority_fee))
