@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from openledger.chain import Chain
-from openledger.primitives import PPM, InputError, format_open, parse_open
+from openledger.chain import Chain, parameter_key
+from openledger.primitives import PPM, WEI_PER_OPEN, InputError, format_open, parse_open
 
 CONTRACT = "RuntimeParameters"
+
+_PERCENT_WEI = 100 * WEI_PER_OPEN // PPM
+"""One ppm, if a percent is written like one OPEN."""
 
 
 class Unit(StrEnum):
@@ -80,17 +83,6 @@ class Parameter:
             )
 
 
-def encode_key(key: str) -> bytes:
-    """The name as the chain holds it: ASCII, left-aligned in 32 bytes.
-
-    Raises:
-        InputError: not 1 to 32 ASCII characters.
-    """
-    if not key.isascii() or not 0 < len(key) <= 32:
-        raise InputError(f"a parameter's name has 1 to 32 ASCII characters, not {key!r}")
-    return key.encode().ljust(32, b"\0")
-
-
 def decode_key(key: bytes) -> str:
     """The name of a key on chain."""
     return key.rstrip(b"\0").decode("ascii", errors="replace")
@@ -98,7 +90,7 @@ def decode_key(key: bytes) -> str:
 
 def parameters(chain: Chain) -> list[Parameter]:
     """Every parameter that the chain knows, in its order; unknown names are counted and described as such."""
-    return [_read(chain, decode_key(bytes(key))) for key in chain.contract(CONTRACT).functions.keys().call()]
+    return [_read(chain, key) for key in _keys(chain)]
 
 
 def parameter(chain: Chain, key: str) -> Parameter:
@@ -107,7 +99,7 @@ def parameter(chain: Chain, key: str) -> Parameter:
     Raises:
         InputError: the chain knows no such parameter; the message lists those that it knows.
     """
-    known = [decode_key(bytes(name)) for name in chain.contract(CONTRACT).functions.keys().call()]
+    known = _keys(chain)
     if key not in known:
         raise InputError(f"there is no parameter {key!r}; there are {', '.join(known)}")
     return _read(chain, key)
@@ -116,7 +108,7 @@ def parameter(chain: Chain, key: str) -> Parameter:
 def show(unit: Unit, value: int) -> str:
     """A value with its unit, for people."""
     if unit is Unit.PPM:
-        return f"{value / (PPM // 100):g}%"
+        return f"{format_open(value * _PERCENT_WEI)}%"
     if unit is Unit.WEI:
         return f"{format_open(value)} OPEN"
     if unit is Unit.SECONDS:
@@ -132,7 +124,7 @@ def parse_value(unit: Unit, text: str) -> int:
     """
     text = text.strip()
     if unit is Unit.PPM and text.endswith("%"):
-        ppm, rest = divmod(parse_open(text.removesuffix("%")), 10**14)
+        ppm, rest = divmod(parse_open(text.removesuffix("%")), _PERCENT_WEI)
         if rest:
             raise InputError(f"{text} is finer than one part per million; give at most four decimals")
         return ppm
@@ -149,8 +141,13 @@ def parse_value(unit: Unit, text: str) -> int:
     return int(digits)
 
 
+def _keys(chain: Chain) -> list[str]:
+    return [decode_key(bytes(key)) for key in chain.call(chain.contract(CONTRACT).functions.keys())]
+
+
 def _read(chain: Chain, key: str) -> Parameter:
     functions = chain.contract(CONTRACT).functions
     unit, description = _MEANINGS.get(key, (Unit.COUNT, "a parameter that this version does not describe"))
-    minimum, maximum = functions.bounds(encode_key(key)).call()
-    return Parameter(key, int(functions.get(encode_key(key)).call()), unit, int(minimum), int(maximum), description)
+    minimum, maximum = chain.call(functions.bounds(parameter_key(key)))
+    value = int(chain.call(functions.get(parameter_key(key))))
+    return Parameter(key, value, unit, int(minimum), int(maximum), description)

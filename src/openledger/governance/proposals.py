@@ -6,18 +6,19 @@ steps time must pass; :func:`carry_out` is given a ``wait`` for it: sleeping on 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from web3.exceptions import Web3Exception
+from web3.logs import DISCARD
 
-from openledger.chain import Chain
+from openledger.chain import Chain, parameter_key
 from openledger.governance.parameters import CONTRACT as PARAMETERS
-from openledger.governance.parameters import Unit, decode_key, encode_key, parameter, show
-from openledger.primitives import ChainError, InputError, NotFoundError, format_open, keccak, to_hex
+from openledger.governance.parameters import Unit, decode_key, parameter, show
+from openledger.primitives import InputError, NotFoundError, RevertError, format_open, keccak, to_hex
 
 GOVERNOR = "OpenLedgerGovernor"
 TOKEN = "GOPEN"  # noqa: S105 - the name of a contract
@@ -129,9 +130,9 @@ def voting_power(chain: Chain, account: str) -> VotingPower:
     functions = chain.contract(TOKEN).functions
     return VotingPower(
         account=account,
-        balance=int(functions.balanceOf(account).call()),
-        votes=int(functions.getVotes(account).call()),
-        delegate=str(functions.delegates(account).call()),
+        balance=int(chain.call(functions.balanceOf(account))),
+        votes=int(chain.call(functions.getVotes(account))),
+        delegate=str(chain.call(functions.delegates(account))),
     )
 
 
@@ -142,7 +143,7 @@ def voters(chain: Chain) -> list[VotingPower]:
     return sorted((power for power in standing if power.votes), key=lambda power: -power.votes)
 
 
-def propose(chain: Chain, wallet: LocalAccount, actions: list[tuple[str, int, bytes]], description: str) -> int:
+def propose(chain: Chain, wallet: LocalAccount, actions: Sequence[tuple[str, int, bytes]], description: str) -> int:
     """Proposes calls (target, wei, calldata); returns the proposal's id.
 
     Raises:
@@ -154,7 +155,7 @@ def propose(chain: Chain, wallet: LocalAccount, actions: list[tuple[str, int, by
     governor = chain.contract(GOVERNOR)
     targets, values, calldatas = (list(part) for part in zip(*actions, strict=True))
     receipt = chain.send(wallet, governor.functions.propose(targets, values, calldatas, description))
-    return int(governor.events.ProposalCreated().process_receipt(receipt)[0]["args"]["proposalId"])
+    return int(governor.events.ProposalCreated().process_receipt(receipt, errors=DISCARD)[0]["args"]["proposalId"])
 
 
 def propose_parameters(chain: Chain, wallet: LocalAccount, values: dict[str, int], description: str) -> int:
@@ -170,7 +171,7 @@ def propose_parameters(chain: Chain, wallet: LocalAccount, values: dict[str, int
     actions = []
     for key, value in values.items():
         parameter(chain, key).check(value)
-        actions.append((contract.address, 0, _calldata(contract, "set", encode_key(key), value)))
+        actions.append((contract.address, 0, _calldata(contract, "set", parameter_key(key), value)))
     return propose(chain, wallet, actions, description)
 
 
@@ -193,7 +194,7 @@ def vote(chain: Chain, wallet: LocalAccount, number: int, support: Support, reas
     """
     governor = chain.contract(GOVERNOR)
     receipt = chain.send(wallet, governor.functions.castVoteWithReason(number, int(support), reason))
-    events = governor.events.VoteCast().process_receipt(receipt)
+    events = governor.events.VoteCast().process_receipt(receipt, errors=DISCARD)
     return int(events[0]["args"]["weight"])
 
 
@@ -201,7 +202,7 @@ def queue(chain: Chain, wallet: LocalAccount, number: int) -> int:
     """Queues a proposal that succeeded in the timelock; returns the Unix second from which it can be executed."""
     governor = chain.contract(GOVERNOR)
     receipt = chain.send(wallet, governor.functions.queue(*_arguments(chain, number)))
-    return int(governor.events.ProposalQueued().process_receipt(receipt)[0]["args"]["etaSeconds"])
+    return int(governor.events.ProposalQueued().process_receipt(receipt, errors=DISCARD)[0]["args"]["etaSeconds"])
 
 
 def execute(chain: Chain, wallet: LocalAccount, number: int) -> None:
@@ -228,17 +229,17 @@ def carry_out(
     """
     current = proposal(chain, number)
     if current.state is ProposalState.PENDING:
-        wait(max(1, current.vote_start + 1 - _now(chain)))
+        wait(max(1, current.vote_start + 1 - chain.time()))
         current = proposal(chain, number)
     if current.state is ProposalState.ACTIVE:
         votes()
-        wait(max(1, proposal(chain, number).vote_end + 1 - _now(chain)))
+        wait(max(1, proposal(chain, number).vote_end + 1 - chain.time()))
         current = proposal(chain, number)
     if current.state is ProposalState.SUCCEEDED:
         queue(chain, wallet, number)
         current = proposal(chain, number)
     if current.state is ProposalState.QUEUED:
-        wait(max(0, current.eta - _now(chain)))
+        wait(max(0, current.eta - chain.time()))
         execute(chain, wallet, number)
     return state(chain, number)
 
@@ -249,7 +250,7 @@ def state(chain: Chain, number: int) -> ProposalState:
     Raises:
         RevertError: ``GovernorNonexistentProposal``.
     """
-    return ProposalState(chain.contract(GOVERNOR).functions.state(number).call())
+    return ProposalState(chain.call(chain.contract(GOVERNOR).functions.state(number)))
 
 
 def proposals(chain: Chain) -> list[Proposal]:
@@ -270,7 +271,7 @@ def describe(chain: Chain, target: str, value: int, calldata: bytes) -> str:
     """What one call does, in words; parameters are shown with their present value."""
     money = f" with {format_open(value)} OPEN" if value else ""
     parameters = chain.contract(PARAMETERS)
-    for name in chain.deployment.addresses:
+    for name in () if chain.deployment is None else chain.deployment.addresses:
         contract = chain.contract(name)
         if contract.address != target:
             continue
@@ -307,10 +308,6 @@ def _calldata(contract: Any, function: str, *arguments: Any) -> bytes:
     return bytes.fromhex(contract.encode_abi(function, args=list(arguments))[2:])
 
 
-def _now(chain: Chain) -> int:
-    return int(chain.w3.eth.get_block("latest")["timestamp"])
-
-
 def _created(chain: Chain, number: int) -> Any:
     for log in chain.events(GOVERNOR, "ProposalCreated"):
         if log["args"]["proposalId"] == number:
@@ -326,11 +323,11 @@ def _arguments(chain: Chain, number: int) -> tuple[list[str], list[int], list[by
 def _proposal(chain: Chain, log: Any) -> Proposal:
     made, functions = log["args"], chain.contract(GOVERNOR).functions
     number = made["proposalId"]
-    against, in_favour, abstain = functions.proposalVotes(number).call()
+    against, in_favour, abstain = chain.call(functions.proposalVotes(number))
     calls = zip(made["targets"], made["values"], made["calldatas"], strict=True)
     try:
-        quorum = int(functions.quorum(made["voteStart"]).call())
-    except (ChainError, Web3Exception):
+        quorum = int(chain.call(functions.quorum(made["voteStart"])))
+    except RevertError:
         quorum = 0
     return Proposal(
         number=number,
@@ -347,6 +344,6 @@ def _proposal(chain: Chain, log: Any) -> Proposal:
         quorum=quorum,
         created=int(chain.w3.eth.get_block(log["blockNumber"])["timestamp"]),
         vote_start=int(made["voteStart"]),
-        vote_end=int(functions.proposalDeadline(number).call()),
-        eta=int(functions.proposalEta(number).call()),
+        vote_end=int(chain.call(functions.proposalDeadline(number))),
+        eta=int(chain.call(functions.proposalEta(number))),
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
+from web3.logs import DISCARD
 
 from openledger.chain import Chain
 from openledger.primitives import (
@@ -20,7 +21,7 @@ from openledger.primitives import (
     to_hex,
     verify_proof,
 )
-from openledger.settlement.receipts import ReceiptBody, check_root
+from openledger.settlement.receipts import ReceiptBody, check_shares_root
 
 LEDGER = "InferenceLedger"
 
@@ -82,7 +83,7 @@ class InclusionProof:
 
 def next_sequence(chain: Chain, host: str) -> int:
     """The sequence of the next receipt that ``host`` can post."""
-    return int(chain.contract(LEDGER).functions.nextSequence(host).call())
+    return int(chain.call(chain.contract(LEDGER).functions.nextSequence(host)))
 
 
 def post_batch(chain: Chain, wallet: LocalAccount, bodies: Sequence[ReceiptBody]) -> PostedBatch:
@@ -109,7 +110,7 @@ def post_batch(chain: Chain, wallet: LocalAccount, bodies: Sequence[ReceiptBody]
     leaves = [body.digest(domain) for body in bodies]
     ledger = chain.contract(LEDGER)
     receipt = chain.send(wallet, ledger.functions.post(first, leaves))
-    event = ledger.events.BatchPosted().process_receipt(receipt)[0]
+    event = ledger.events.BatchPosted().process_receipt(receipt, errors=DISCARD)[0]
     return PostedBatch(
         number=event["args"]["batchId"],
         root=bytes(event["args"]["root"]),
@@ -129,11 +130,10 @@ def leaves_of(chain: Chain, number: int) -> tuple[tuple[bytes, ...], bytes]:
         VerificationError: the calldata is not a direct call of ``post``, or does not give the batch's root.
     """
     ledger = chain.contract(LEDGER)
-    for event in chain.events(LEDGER, "BatchPosted"):
-        if event["args"]["batchId"] == number:
-            break
-    else:
+    posted = chain.events(LEDGER, "BatchPosted", batchId=number)
+    if not posted:
         raise NotFoundError(f"there is no batch {number} on chain {chain.chain_id}")
+    event = posted[0]
     transaction = chain.w3.eth.get_transaction(event["transactionHash"])
     if transaction["to"] != ledger.address:
         raise VerificationError(
@@ -156,9 +156,9 @@ def find_batch(chain: Chain, host: str, sequence: int) -> int:
     Raises:
         NotFoundError: it is not posted.
     """
-    for event in chain.events(LEDGER, "BatchPosted"):
+    for event in chain.events(LEDGER, "BatchPosted", poster=host):
         posted = event["args"]
-        if posted["poster"] == host and 0 <= sequence - posted["firstSequence"] < posted["count"]:
+        if 0 <= sequence - posted["firstSequence"] < posted["count"]:
             return int(posted["batchId"])
     raise NotFoundError(
         f"receipt {sequence} of host {host} is not posted on chain {chain.chain_id}; post its batch first"
@@ -174,17 +174,17 @@ def proof_from_chain(chain: Chain, host: str, sequence: int) -> InclusionProof:
     """
     number = find_batch(chain, host, sequence)
     leaves, transaction = leaves_of(chain, number)
-    batch = chain.contract(LEDGER).functions.batch(number).call()
-    index = sequence - batch[4]
-    tree = MerkleTree(leaves)
+    batch = chain.call(chain.contract(LEDGER).functions.batch(number))
+    root, block_number, first_sequence = bytes(batch[0]), int(batch[3]), int(batch[4])
+    index = sequence - first_sequence
     return InclusionProof(
         batch=number,
         index=index,
         leaf=leaves[index],
-        siblings=tuple(tree.proof(index)),
-        root=bytes(batch[0]),
+        siblings=tuple(MerkleTree(leaves).proof(index)),
+        root=root,
         transaction=transaction,
-        block_number=batch[3],
+        block_number=block_number,
     )
 
 
@@ -207,7 +207,7 @@ def admit(
             refused[sequence] = f"its digest is {to_hex(body.digest(domain))}, the chain holds {to_hex(leaves[index])}"
         else:
             try:
-                check_root(body)
+                check_shares_root(body)
             except VerificationError as error:
                 refused[sequence] = str(error)
             else:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from openledger.chain import Chain
+from openledger.chain import Chain, Role
 from openledger.primitives import (
     InputError,
     MerkleTree,
@@ -24,8 +24,6 @@ from openledger.primitives import (
 )
 from openledger.settlement.payouts import Terms
 from openledger.settlement.terms import Attestation, Batch, FeeSplit, Model, Origin, Version, VersionId
-
-_VALIDATOR = 2
 
 
 class Blobs(Protocol):
@@ -81,7 +79,8 @@ class TermsReader:
         A version whose manifests are missing or wrong is left out and named in :attr:`problems`.
         """
         block = self._chain.w3.eth.block_number if as_of_block is None else as_of_block
-        self._treasury = self._treasury or str(self._chain.contract("DatanetRegistry").functions.treasury().call())
+        registry = self._chain.contract("DatanetRegistry").functions
+        self._treasury = self._treasury or str(self._chain.call(registry.treasury()))
         models = self._models(block)
         return Terms(
             treasury=self._treasury,
@@ -108,8 +107,7 @@ class TermsReader:
         start = self._read_to.get(key, 0)
         if start <= block:
             latest = self._chain.w3.eth.block_number
-            found = self._chain.events(contract, event, from_block=start)
-            self._events[key] += [log for log in found if log["blockNumber"] <= latest]
+            self._events[key] += self._chain.events(contract, event, start, latest)
             self._read_to[key] = latest + 1
         return [log for log in self._events[key] if log["blockNumber"] <= block]
 
@@ -139,7 +137,7 @@ class TermsReader:
         key = (block, validator)
         if key not in self._weights:
             manager = self._chain.contract("StakeManager")
-            self._weights[key] = int(manager.functions.weightAt(_VALIDATOR, validator, block).call())
+            self._weights[key] = int(self._chain.call(manager.functions.weightAt(Role.VALIDATOR, validator, block)))
         return self._weights[key]
 
     def _models(self, block: int) -> dict[int, Model]:

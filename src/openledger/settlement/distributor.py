@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from eth_account.signers.local import LocalAccount
+from web3.logs import DISCARD
 
 from openledger.chain import Chain
 from openledger.primitives import InputError, NotFoundError, PaymentError, format_open
@@ -56,7 +57,7 @@ def propose_root(chain: Chain, wallet: LocalAccount, document: PayoutDocument) -
     """
     paid = document.payouts
     distributor = chain.contract(DISTRIBUTOR)
-    collected = int(distributor.functions.totalCollected().call())
+    collected = int(chain.call(distributor.functions.totalCollected()))
     if paid.total > collected:
         raise PaymentError(
             f"the payouts come to {format_open(paid.total)} OPEN and only {format_open(collected)} OPEN were collected; "
@@ -64,7 +65,7 @@ def propose_root(chain: Chain, wallet: LocalAccount, document: PayoutDocument) -
         )
     call = distributor.functions.proposeRoot(paid.root, paid.total, paid.last_batch, document.digest())
     receipt = chain.send(wallet, call)
-    event = distributor.events.RootProposed().process_receipt(receipt)[0]
+    event = distributor.events.RootProposed().process_receipt(receipt, errors=DISCARD)[0]
     return ProposedRoot(
         number=event["args"]["rootId"],
         root=paid.root,
@@ -106,15 +107,14 @@ def root_state(chain: Chain, number: int) -> RootState:
         RevertError: ``UnknownRoot``.
     """
     functions = chain.contract(DISTRIBUTOR).functions
-    disabled = {log["args"]["rootId"] for log in chain.events(DISTRIBUTOR, "RootDisabled")}
-    if number in disabled:
+    if chain.events(DISTRIBUTOR, "RootDisabled", rootId=number):
         return RootState.DISABLED
-    if functions.activeRootId().call() == number:
+    if chain.call(functions.activeRootId()) == number:
         return RootState.ACTIVE
     activated = [log["args"]["rootId"] for log in chain.events(DISTRIBUTOR, "RootActivated")]
     if number <= max(activated, default=0):
         return RootState.SUPERSEDED
-    return RootState.READY if functions.isReady(number).call() else RootState.PENDING
+    return RootState.READY if chain.call(functions.isReady(number)) else RootState.PENDING
 
 
 def active_payouts(chain: Chain, blobs: Blobs) -> Payouts:
@@ -123,7 +123,7 @@ def active_payouts(chain: Chain, blobs: Blobs) -> Payouts:
     Raises:
         NotFoundError: the active root's document is not among the blobs.
     """
-    active = int(chain.contract(DISTRIBUTOR).functions.activeRootId().call())
+    active = int(chain.call(chain.contract(DISTRIBUTOR).functions.activeRootId()))
     if active == 0:
         return Payouts()
     root = next(root for root in proposed_roots(chain) if root.number == active)
@@ -142,11 +142,11 @@ def claim(chain: Chain, wallet: LocalAccount, account: str, payouts: Payouts) ->
     if earned == 0:
         raise InputError(f"{account} has earned nothing yet; there is nothing to claim")
     distributor = chain.contract(DISTRIBUTOR)
-    drawn = int(distributor.functions.claimed(account).call())
+    drawn = int(chain.call(distributor.functions.claimed(account)))
     if drawn >= earned:
         raise NotFoundError(f"{account} has claimed all of its {format_open(earned)} OPEN; wait for the next payout")
     receipt = chain.send(wallet, distributor.functions.claim(account, earned, payouts.proof(account)))
-    return int(distributor.events.Claimed().process_receipt(receipt)[0]["args"]["amount"])
+    return int(distributor.events.Claimed().process_receipt(receipt, errors=DISCARD)[0]["args"]["amount"])
 
 
 def earnings(chain: Chain, account: str, active: Payouts, newest: Payouts | None = None) -> Earnings:
@@ -155,6 +155,6 @@ def earnings(chain: Chain, account: str, active: Payouts, newest: Payouts | None
     return Earnings(
         by_role=active.by_role(account),
         earned=earned,
-        claimed=int(chain.contract(DISTRIBUTOR).functions.claimed(account).call()),
+        claimed=int(chain.call(chain.contract(DISTRIBUTOR).functions.claimed(account))),
         pending=max(0, (newest or active).earned(account) - earned),
     )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from eth_account.signers.local import LocalAccount
+from web3.logs import DISCARD
 
 from openledger.chain import Chain
 from openledger.settlement.vouchers import SessionKey, SignedVoucher
@@ -27,6 +28,7 @@ class ChainEscrow:
     """
 
     def __init__(self, chain: Chain, *, keep: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._chain = chain
         self._functions = chain.contract(ESCROW).functions
         self._keep = keep
         self._clock = clock
@@ -60,12 +62,13 @@ class ChainEscrow:
         return answer
 
     def _read(self, kind: str, *accounts: str) -> tuple[int, ...]:
+        call, functions = self._chain.call, self._functions
         if kind == "deposit":
-            asked_back, _ = self._functions.pendingWithdrawal(*accounts).call()
-            return (max(0, int(self._functions.depositOf(*accounts).call()) - int(asked_back)),)
+            asked_back, _ = call(functions.pendingWithdrawal(*accounts))
+            return (max(0, int(call(functions.depositOf(*accounts))) - int(asked_back)),)
         if kind == "redeemed":
-            return (int(self._functions.redeemed(*accounts).call()),)
-        return tuple(map(int, self._functions.sessionKey(*accounts).call()))
+            return (int(call(functions.redeemed(*accounts))),)
+        return tuple(map(int, call(functions.sessionKey(*accounts))))
 
 
 def deposit(chain: Chain, wallet: LocalAccount, amount: int, *, consumer: str | None = None) -> None:
@@ -91,7 +94,7 @@ def request_withdrawal(chain: Chain, wallet: LocalAccount, amount: int) -> int:
     """Asks ``amount`` wei of the wallet's deposit back; returns the Unix second from which it can be withdrawn."""
     escrow = chain.contract(ESCROW)
     receipt = chain.send(wallet, escrow.functions.requestWithdrawal(amount))
-    return int(escrow.events.WithdrawalRequested().process_receipt(receipt)[0]["args"]["releaseTime"])
+    return int(escrow.events.WithdrawalRequested().process_receipt(receipt, errors=DISCARD)[0]["args"]["releaseTime"])
 
 
 def withdraw(chain: Chain, wallet: LocalAccount) -> int:
@@ -102,7 +105,7 @@ def withdraw(chain: Chain, wallet: LocalAccount) -> int:
     """
     escrow = chain.contract(ESCROW)
     receipt = chain.send(wallet, escrow.functions.withdraw())
-    return int(escrow.events.Withdrawn().process_receipt(receipt)[0]["args"]["amount"])
+    return int(escrow.events.Withdrawn().process_receipt(receipt, errors=DISCARD)[0]["args"]["amount"])
 
 
 def redeem(chain: Chain, wallet: LocalAccount, signed: SignedVoucher) -> int:
@@ -114,4 +117,4 @@ def redeem(chain: Chain, wallet: LocalAccount, signed: SignedVoucher) -> int:
     """
     escrow = chain.contract(ESCROW)
     receipt = chain.send(wallet, escrow.functions.redeem(signed.voucher.as_tuple(), signed.signature))
-    return int(escrow.events.VoucherRedeemed().process_receipt(receipt)[0]["args"]["amount"])
+    return int(escrow.events.VoucherRedeemed().process_receipt(receipt, errors=DISCARD)[0]["args"]["amount"])

@@ -245,10 +245,10 @@ def check(body: ReceiptBody, domain: Domain) -> None:
         VerificationError: the shares do not lead to the signed root.
     """
     check_signature(body.receipt, domain, body.signature, body.receipt.host)
-    check_root(body)
+    check_shares_root(body)
 
 
-def check_root(body: ReceiptBody) -> None:
+def check_shares_root(body: ReceiptBody) -> None:
     """Checks that the shares are those under the receipt's shares root.
 
     Raises:

@@ -128,7 +128,7 @@ class Validator:
             NotFoundError: there is no such batch.
             VerificationError: its leaves cannot be read from the chain.
         """
-        batch = self._chain.contract(LEDGER).functions.batch(number).call()
+        batch = self._chain.call(self._chain.contract(LEDGER).functions.batch(number))
         host, block, first = batch[1], batch[3], batch[4]
         leaves, _ = leaves_of(self._chain, number)
         domain = self._chain.domain(LEDGER)

@@ -187,7 +187,7 @@ def _equal(name: str, expected: str, actual: str) -> Check:
 def _inclusion(name: str, chain: Chain, body: ReceiptBody, digest: bytes) -> Check:
     proof = proof_from_chain(chain, body.receipt.host, body.receipt.sequence)
     found = chain.contract(LEDGER).functions.verifyReceipt(proof.batch, body.receipt.as_tuple(), list(proof.siblings))
-    if proof.leaf != digest or not proof.holds() or not found.call():
+    if proof.leaf != digest or not proof.holds() or not chain.call(found):
         return Check(
             name, False, to_hex(proof.leaf), to_hex(digest),
             f"place {proof.index} of batch {proof.batch} holds {to_hex(proof.leaf)}, another receipt",

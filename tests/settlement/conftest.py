@@ -1,0 +1,233 @@
+"""A small real network for the flow tests: a chain, an anchored Datanet version, a registered model, staked people.
+
+It is built once; each test gets its own copy, replayed from the chain's journal in a moment.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode
+from eth_account.signers.local import LocalAccount
+
+from openledger.chain import Chain, Deployment, DevChain, GovernanceSettings, Holders, Role, deploy
+from openledger.primitives import (
+    PPM,
+    WEI_PER_OPEN,
+    ZERO_HASH,
+    Contribution,
+    MerkleTree,
+    Receipt,
+    keccak,
+    record_hash,
+    sign,
+    to_hex,
+)
+from openledger.settlement import (
+    Batch,
+    ChainEscrow,
+    MemoryVoucherStore,
+    PostedBatch,
+    PrivateBody,
+    ReceiptBody,
+    VoucherBook,
+    VoucherSigner,
+    deposit,
+    inference_fee,
+    next_sequence,
+    post_batch,
+    redeem,
+    shares_root,
+    sign_receipt,
+    sort_shares,
+    version_root,
+)
+from openledger.storage import BlobStore
+from openledger.tokenomics import load_allocation
+
+CONTRIBUTORS = ("ada", "ben")
+REVIEWERS = ("rosa", "saul", "tess")
+VALIDATORS = ("vera", "walt")
+PRICE_IN, PRICE_OUT = WEI_PER_OPEN, 2 * WEI_PER_OPEN
+
+
+def rows(contributor: str, count: int) -> list[dict[str, Any]]:
+    """Records of one contributor."""
+    return [
+        {"question": f"What does {contributor} know about {n}?", "answer": f"{n} squared is {n * n}."}
+        for n in range(count)
+    ]
+
+
+@dataclass
+class World:
+    """The network as a test sees it. Names are account names of the key store."""
+
+    home: Path
+    dev: DevChain
+    chain: Chain
+    blobs: BlobStore
+    bodies: dict[int, list[ReceiptBody]] = field(default_factory=dict)
+    privates: dict[bytes, PrivateBody] = field(default_factory=dict)
+    _book: VoucherBook | None = None
+
+    def wallet(self, name: str) -> LocalAccount:
+        return self.dev.keys.wallet(name)
+
+    def address(self, name: str) -> str:
+        return self.wallet(name).address
+
+    def send(self, name: str, contract: str, function: str, *arguments: Any, value: int = 0) -> Any:
+        call = self.chain.contract(contract).functions[function](*arguments)
+        return self.chain.send(self.wallet(name), call, value=value)
+
+    @property
+    def book(self) -> VoucherBook:
+        if self._book is None:
+            self._book = VoucherBook(
+                self.address("host"),
+                self.chain.domain("FeeEscrow"),
+                ChainEscrow(self.chain),
+                MemoryVoucherStore(),
+                clock=self.chain.time,
+            )
+        return self._book
+
+    def records(self) -> dict[str, bytes]:
+        """Record hashes by "ada0", "ada1", …"""
+        return {f"{name}{n}": record_hash(row) for name in CONTRIBUTORS for n, row in enumerate(rows(name, 3))}
+
+    def ask(
+        self, shares: Mapping[str, int], sequence: int, *, output: str = "It is so.", fee: int | None = None
+    ) -> ReceiptBody:
+        """One paid answer: the voucher is raised and accepted, the receipt signed."""
+        pairs = sort_shares({self.records()[name]: ppm for name, ppm in shares.items()})
+        residual = PPM - sum(ppm for _, ppm in pairs)
+        private = PrivateBody.seal([{"role": "user", "content": "Is it so?"}], output)
+        self.privates[private.digest()] = private
+        tokens = len(output.split())
+        price = inference_fee(4, tokens, PRICE_IN, PRICE_OUT) if fee is None else fee
+        host, consumer = self.wallet("host"), self.wallet("consumer")
+        signer = VoucherSigner(
+            consumer, consumer.address, host.address, self.chain.domain("FeeEscrow"),
+            signed=self.book.owed(consumer.address),
+        )  # fmt: skip
+        self.book.accept(signer.raise_by(price), price)
+        receipt = Receipt(
+            sequence=sequence, model=1, consumer=consumer.address, host=host.address, prompt_hash=private.prompt_hash,
+            output_hash=private.output_hash, prompt_tokens=4, output_tokens=tokens, fee=price,
+            shares_root=shares_root(pairs, residual), seed=7, time=self.chain.time(),
+        )  # fmt: skip
+        return sign_receipt(receipt, self.chain.domain("InferenceLedger"), host, pairs, residual, private.digest())
+
+    def answer(self, *asked: Mapping[str, int]) -> PostedBatch:
+        """Answers, posts the batch, and redeems the voucher."""
+        first = next_sequence(self.chain, self.address("host"))
+        posted = self.post([self.ask(shares, first + n) for n, shares in enumerate(asked)])
+        self.redeem()
+        return posted
+
+    def post(self, bodies: list[ReceiptBody]) -> PostedBatch:
+        posted = post_batch(self.chain, self.wallet("host"), bodies)
+        self.bodies[posted.number] = bodies
+        return posted
+
+    def redeem(self) -> int:
+        return sum(redeem(self.chain, self.wallet("host"), signed) for signed in self.book.unredeemed())
+
+    def published(self, batch: Batch) -> list[ReceiptBody]:
+        return self.bodies.get(batch.number, [])
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a network that has just begun."""
+    home = tmp_path_factory.mktemp("network") / "home"
+    with DevChain(home) as dev:
+        chain = Chain(dev.rpc_url)
+        bank, keys = dev.keys.wallet("bank"), dev.keys
+        deployment = deploy(
+            chain, keys.wallet("genesis"), load_allocation(), governance=GovernanceSettings.development(),
+            holders=Holders(free={"community": bank.address}),
+            settler=keys.wallet("settler").address, guardian=keys.wallet("guardian").address,
+        )  # fmt: skip
+        deployment.save(home / "deployment.json")
+        world = World(home, dev, chain, BlobStore(home / "blobs"))
+        staked = (
+            {"host": Role.HOST} | dict.fromkeys(REVIEWERS, Role.REVIEWER) | dict.fromkeys(VALIDATORS, Role.VALIDATOR)
+        )
+        others = [*CONTRIBUTORS, "owner", "builder", "consumer", "settler", "guardian"]
+        for name in [*staked, *others]:
+            chain.transfer(bank, keys.wallet(name).address, 6_000 * WEI_PER_OPEN)
+        for name, role in staked.items():
+            amount = 5_000 if role == Role.VALIDATOR else 1_000
+            world.send(name, "StakeManager", "stake", role, value=amount * WEI_PER_OPEN)
+        world.send("owner", "DatanetRegistry", "createDatanet", "squares", keccak(b"schema"), keccak(b"policy"), "")
+        for number, name in enumerate(CONTRIBUTORS, start=1):
+            contribute(world, number, name)
+        anchor(world)
+        register(world)
+        deposit(chain, world.wallet("consumer"), 100 * WEI_PER_OPEN)
+    return home
+
+
+def contribute(world: World, number: int, name: str) -> None:
+    """One contribution of three rows from submission to its end. Tess alone rejects the last row of ada; all reject ben2."""
+    records, account = rows(name, 3), world.wallet(name)
+    manifest = world.blobs.put_json(
+        {"datanet": 1, "contributor": account.address, "licence": "CC-BY-4.0", "records": records,
+         "intended_use": "test", "time": 1}
+    )  # fmt: skip
+    root = MerkleTree([keccak(record_hash(record)) for record in records]).root
+    contribution = Contribution(1, account.address, root, 3, "CC-BY-4.0", manifest, 0)
+    signature = sign(contribution, world.chain.domain("DatanetRegistry"), account)
+    bond = 3 * WEI_PER_OPEN // 20
+    world.send(name, "DatanetRegistry", "submit", contribution.as_tuple(), signature, value=bond)
+    world.send("bank", "DatanetRegistry", "openReview", number)
+    ballots = {}
+    for reviewer in REVIEWERS:
+        verdict = bytes([0b011 if name == "ben" or reviewer == "tess" else 0b111])
+        salt = secrets.token_bytes(32)
+        sealed = keccak(
+            encode(["uint256", "address", "bytes", "bytes32"], [number, world.address(reviewer), verdict, salt])
+        )
+        world.send(reviewer, "DatanetRegistry", "commitVerdict", number, sealed)
+        ballots[reviewer] = (verdict, salt)
+    for reviewer, (verdict, salt) in ballots.items():
+        world.send(reviewer, "DatanetRegistry", "revealVerdict", number, verdict, salt)
+    world.send("bank", "DatanetRegistry", "finalise", number)
+
+
+def anchor(world: World) -> None:
+    """Version 1: everything accepted but ada1, which its contributor took back."""
+    accepted = [record_hash(row) for name, count in (("ada", 3), ("ben", 2)) for row in rows(name, count)]
+    removed = world.records()["ada1"]
+    kept = [record for record in accepted if record != removed]
+    manifest = world.blobs.put_json({"removed": [to_hex(removed)]})
+    world.send("owner", "DatanetRegistry", "anchorVersion", 1, version_root(kept), len(kept), [1, 2], manifest)
+
+
+def register(world: World) -> None:
+    """Model 1, trained on version 1."""
+    root = bytes(world.chain.call(world.chain.contract("DatanetRegistry").functions.versions(1, 1))[0])
+    hashes = [keccak(part) for part in (b"base", b"adapter")]
+    rest = [keccak(part) for part in (b"recipe", b"index", b"evaluation")]
+    model = (*hashes, root, *rest, 1, 1, PRICE_IN, PRICE_OUT, "", 0)
+    world.send("builder", "ModelRegistry", "register", model)
+    assert root != ZERO_HASH
+
+
+@pytest.fixture
+def world(built: Path, tmp_path: Path) -> Iterator[World]:
+    """A copy of the network, running."""
+    home = tmp_path / "home"
+    shutil.copytree(built, home)
+    with DevChain(home) as dev:
+        chain = Chain(dev.rpc_url, Deployment.load(home / "deployment.json"))
+        yield World(home, dev, chain, BlobStore(home / "blobs"))
