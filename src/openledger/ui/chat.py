@@ -1,0 +1,111 @@
+"""The chat with a model: the answer as it is written, then its receipt and who shaped it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from nicegui import ui
+
+from openledger.node.views import ReceiptRow
+from openledger.primitives import OpenLedgerError
+from openledger.ui.dom import Tag, button, div, paragraph, span
+from openledger.ui.icons import icon
+from openledger.ui.loading import UNEXPECTED, stream
+from openledger.ui.pages.receipts import contributor_shares, receipt_link
+from openledger.ui.parts import error_line, show_amount
+
+if TYPE_CHECKING:
+    from openledger.ui.views_protocol import Views
+
+_log = logging.getLogger(__name__)
+_LONGEST = 4_000
+"""Characters of one question."""
+
+
+class Chat:
+    """A chat with one model, drawn where it is made. Each question is answered in the light of those before it."""
+
+    def __init__(self, node: Views, model_name: str) -> None:
+        self._node = node
+        self._model_name = model_name
+        self._messages: list[dict[str, str]] = []
+        with div("chat"):
+            self._log = div("chat-log", role="log", aria_label=f"Conversation with {model_name}", tabindex="0")
+            with self._log:
+                self._hint = paragraph("Ask something. The receipt and who shaped the answer follow it.", "muted")
+            with div("chat-form"):
+                self._question = (
+                    ui.input("Your question")
+                    .props(f"outlined dense maxlength={_LONGEST} autocomplete=off")
+                    .on("keydown.enter", self._ask, args=[])
+                )
+                self._send = button(classes="button primary", aria_label="Send the question")
+                with self._send:
+                    icon("send")
+                    span("Send")
+                self._send.on("click", self._ask, args=[])
+
+    async def _ask(self) -> None:
+        question = (self._question.value or "").strip()
+        if not question or self._send.props.get("aria-busy") == "true":
+            return
+        self._send.props["aria-busy"] = "true"
+        self._question.set_value("")
+        self._hint.set_visibility(False)
+        with self._log:
+            div("bubble mine", question)
+            with div("chat-turn") as turn:
+                answer = div("bubble theirs waiting")
+        self._scroll()
+        try:
+            await self._answer(question, turn, answer)
+        except OpenLedgerError as error:
+            self._fail(turn, answer, str(error))
+        except Exception:
+            _log.exception("the chat on the page failed")
+            self._fail(turn, answer, UNEXPECTED)
+        finally:
+            if not self._send.is_deleted:
+                answer.classes(remove="waiting")
+                self._send.props["aria-busy"] = "false"
+                self._scroll()
+
+    async def _answer(self, question: str, turn: Tag, answer: Tag) -> None:
+        messages = [*self._messages, {"role": "user", "content": question}]
+        text = ""
+        receipt = None
+        async for piece in stream(lambda: self._node.chat(self._model_name, messages)):
+            if isinstance(piece, ReceiptRow):
+                receipt = piece
+            else:
+                text += piece
+                answer.set_text(text)
+                self._scroll()
+        self._messages = [*messages, {"role": "assistant", "content": text}]
+        answer.classes(remove="waiting")
+        if receipt is None:
+            return
+        with turn, div("chat-proof"):
+            with div("line spread"):
+                receipt_link("See the receipt", receipt.id, "strong")
+                with div("line"):
+                    span("Fee", "muted")
+                    show_amount(receipt.fee)
+            shares = div()
+        view = await asyncio.to_thread(self._node.receipt, receipt.id)
+        with shares:
+            contributor_shares(view.contributors, view.row.residual_ppm)
+
+    def _fail(self, turn: Tag, answer: Tag, message: str) -> None:
+        if turn.is_deleted:
+            return
+        answer.set_visibility(bool(answer.text))
+        with turn:
+            error_line(message)
+
+    def _scroll(self) -> None:
+        ui.run_javascript(
+            f"{{const log = document.getElementById('{self._log.html_id}'); if (log) log.scrollTop = log.scrollHeight;}}"
+        )

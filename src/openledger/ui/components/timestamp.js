@@ -1,0 +1,30 @@
+const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+
+export default {
+  template: `<time class="timestamp" :datetime="machine" :data-tip="exact">{{ text }}</time>`,
+  props: { at: Number, exact: String },
+  data: () => ({ now: Date.now() / 1000 }),
+  computed: {
+    machine() {
+      const date = new Date(this.at * 1000);
+      return Number.isNaN(date.getTime()) ? undefined : date.toISOString();
+    },
+    text() {
+      const age = this.now - this.at;
+      if (Math.abs(age) > 30 * 86400) return this.exact.slice(0, 10);
+      for (const [unit, seconds] of STEPS) {
+        if (Math.abs(age) < seconds) continue;
+        const count = Math.floor(Math.abs(age) / seconds);
+        const words = `${count} ${unit}${count === 1 ? "" : "s"}`;
+        return age < 0 ? `in ${words}` : `${words} ago`;
+      }
+      return age < -5 ? "in a moment" : "just now";
+    },
+  },
+  mounted() {
+    this.timer = setInterval(() => { this.now = Date.now() / 1000; }, 15000);
+  },
+  unmounted() {
+    clearInterval(this.timer);
+  },
+};

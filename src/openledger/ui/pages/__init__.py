@@ -1,0 +1,20 @@
+"""One module for each page, or for a list and its items; each has ``register(node)``."""
+
+from openledger.ui.pages import (
+    datanets,
+    factory,
+    governance,
+    models,
+    overview,
+    payouts,
+    receipts,
+    records,
+    sign_in,
+    supply,
+)
+
+ALL = tuple(
+    page.register
+    for page in (overview, datanets, records, models, factory, receipts, payouts, supply, governance, sign_in)
+)
+"""What registers every page of a node."""

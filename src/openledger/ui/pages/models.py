@@ -1,0 +1,177 @@
+"""``/models`` and ``/models/{number}``: a model's card, its evaluation against the base, its price, and a chat with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nicegui import ui
+
+from openledger.node.views import ModelView
+from openledger.ui.access import may_act
+from openledger.ui.charts import loss_curve
+from openledger.ui.chat import Chat
+from openledger.ui.components import Chart
+from openledger.ui.dom import Tag, div, heading, link, paragraph, span
+from openledger.ui.formatting import amount, exact_amount, plural
+from openledger.ui.layout import ask_to_sign_in, page
+from openledger.ui.loading import fetch
+from openledger.ui.parts import badge, card, empty, figure, page_head, prose, show_amount, show_hash, show_party
+
+if TYPE_CHECKING:
+    from openledger.ui.views_protocol import Views
+
+_MEASURES = (("loss", "Loss (lower is better)"), ("accuracy", "Exact answers (higher is better)"))
+
+
+def register(node: Views) -> None:
+    """Serves the pages."""
+
+    @page(node, "/models", "Models")
+    async def models() -> None:
+        with page_head(
+            "Models", "Small weight changes over one shared base, each with its data, its price and its score."
+        ):
+            link("Train a model", "/factory", "button primary")
+        rows = await fetch(node.models)
+        if not rows:
+            with card():
+                empty("No model yet.", "Train one on a Datanet in the ModelFactory.")
+        with div("grid"):
+            for row in rows:
+                _model_card(row)
+
+    @page(node, "/models/{number}", "Model", "models")
+    async def model(number: int) -> None:
+        view = await fetch(node.model, number)
+        ui.page_title(f"{view.name} · OpenLedger")
+        _draw(node, view)
+
+
+def _model_card(view: ModelView) -> None:
+    with link("", f"/models/{view.id}", "card"), div("card-body"):
+        with div("line spread"):
+            heading(2, view.name)
+            badge(view.status)
+        with div("line small"):
+            span(f"on {view.base}", "muted")
+            if view.datanet:
+                span(f"Datanet {view.datanet}, version {view.datanet_version}", "muted")
+        with Tag("dl", classes="pairs"):
+            tuned = view.evaluation.get("accuracy_tuned")
+            if isinstance(tuned, (int, float)):
+                Tag("dt", "Exact answers")
+                Tag("dd", f"{_base_score(view)}{_score('accuracy', tuned)}")
+            Tag("dt", "Answers given")
+            Tag("dd", f"{view.receipts:,}")
+            Tag("dt", "Fees")
+            with Tag("dd"):
+                show_amount(view.fees)
+        show_party(view.owner)
+
+
+def _base_score(view: ModelView) -> str:
+    base = view.evaluation.get("accuracy_base")
+    return f"{_score('accuracy', base)} → " if isinstance(base, (int, float)) else ""
+
+
+def _score(measure: str, value: float) -> str:
+    return f"{value * 100:.1f}%" if measure == "accuracy" else f"{value:.4g}"
+
+
+def _draw(node: Views, view: ModelView) -> None:
+    with page_head(view.name, crumbs=[("Models", "/models")]):
+        badge(view.status)
+    with div("facts-line"):
+        show_party(view.owner)
+        span(f"on {view.base}")
+        if view.datanet:
+            link(f"Datanet {view.datanet}, version {view.datanet_version}", f"/datanets/{view.datanet}")
+    with div("figures"):
+        figure("Input price", amount(view.input_price), "per 1,000 tokens", tip=exact_amount(view.input_price))
+        figure("Output price", amount(view.output_price), "per 1,000 tokens", tip=exact_amount(view.output_price))
+        figure("Answers given", f"{view.receipts:,}", target="/receipts")
+        figure("Fees earned", amount(view.fees), "shared by all who made it", tip=exact_amount(view.fees))
+    with div("columns wide-left"):
+        with div("stack"):
+            with card("Chat", "Each question is paid from this node's consumer account and gets a receipt."):
+                if may_act(node):
+                    Chat(node, view.name)
+                else:
+                    ask_to_sign_in("ask this model here")
+            _evaluation(view)
+            with card("Training loss"):
+                if view.loss_curve:
+                    last = view.loss_curve[-1]
+                    label = (
+                        f"Training loss by step, from {view.loss_curve[0][1]:.3g} to {last[1]:.3g} at step {last[0]}"
+                    )
+                    Chart(loss_curve(view.loss_curve), label)
+                else:
+                    paragraph("No loss curve was recorded.", "muted")
+            with card("Model card"):
+                if view.card:
+                    prose(view.card)
+                else:
+                    paragraph("This model has no card.", "muted")
+        with div("stack"):
+            with card("Recipe", "What was done to train it; its hash is on the chain."):
+                _recipe(view.recipe)
+            note = "Registered on the chain. Anyone can compare what they hold."
+            with card("Hashes", note), Tag("dl", classes="pairs"):
+                for name, value in view.hashes.items():
+                    Tag("dt", name.replace("_", " ").capitalize())
+                    with Tag("dd"):
+                        show_hash(value, name)
+
+
+def _evaluation(view: ModelView) -> None:
+    with card("Evaluation", "The tuned model against its base, on the same questions.", flush=bool(view.evaluation)):
+        if not view.evaluation:
+            paragraph("No evaluation was registered.", "muted")
+            return
+        seen = set()
+        with div("table-scroll"), Tag("table", classes="rows"):
+            Tag("caption", "Evaluation", "visually-hidden")
+            with Tag("thead"), Tag("tr"):
+                Tag("th", "Measure", scope="col")
+                Tag("th", "Base", "number", scope="col")
+                Tag("th", "Tuned", "number", scope="col")
+            with Tag("tbody"):
+                for measure, title in _MEASURES:
+                    base, tuned = (view.evaluation.get(f"{measure}_{which}") for which in ("base", "tuned"))
+                    if isinstance(base, (int, float)) and isinstance(tuned, (int, float)):
+                        seen |= {f"{measure}_base", f"{measure}_tuned"}
+                        with Tag("tr"):
+                            Tag("td", title)
+                            Tag("td", _score(measure, base), "number")
+                            Tag("td", _score(measure, tuned), "number strong")
+        more = {key: value for key, value in view.evaluation.items() if key not in seen}
+        if more:
+            with div("card-body"), Tag("details"):
+                Tag("summary", f"{plural(len(more), 'more figure')} of the evaluation", "small")
+                _recipe(more)
+
+
+def _recipe(values: dict[str, Any]) -> None:
+    with Tag("dl", classes="pairs small"):
+        for name, value in values.items():
+            Tag("dt", name.replace("_", " ").capitalize())
+            Tag("dd", _plain(value))
+
+
+def _plain(value: Any) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.6g}"
+        case int():
+            return f"{value:,}"
+        case list() | tuple():
+            return ", ".join(_plain(item) for item in value)
+        case dict():
+            return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+        case None:
+            return "–"
+        case _:
+            return str(value)

@@ -1,0 +1,116 @@
+"""What the pages need of a node. :class:`openledger.node.service.Node` is one; anything with these methods will do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from openledger.node.views import (
+    Check,
+    DatanetRow,
+    DatanetView,
+    GovernanceView,
+    ModelView,
+    Overview,
+    PayoutsView,
+    ReceiptRow,
+    ReceiptView,
+    RecordView,
+    SupplyView,
+    TrainingProgress,
+)
+
+
+class Views(Protocol):
+    """The synchronous reads and acts of one node. Each may raise an ``OpenLedgerError``; the pages show its message."""
+
+    @property
+    def operator_token(self) -> str:
+        """The secret that unlocks the acts on the pages (and in the HTTP API)."""
+        ...
+
+    def overview(self) -> Overview:
+        """The network at a glance."""
+        ...
+
+    def datanets(self) -> list[DatanetRow]:
+        """All Datanets."""
+        ...
+
+    def datanet(self, number: int, /) -> DatanetView:
+        """One Datanet."""
+        ...
+
+    def records(
+        self, datanet: int, text: str = "", status: str = "", contributor: str = "", offset: int = 0, limit: int = 50, /
+    ) -> tuple[list[RecordView], int]:
+        """Records that fit (an empty filter fits all), and how many fit in all."""
+        ...
+
+    def record(self, digest: str, /) -> RecordView:
+        """One record by its hash."""
+        ...
+
+    def models(self) -> list[ModelView]:
+        """All registered models."""
+        ...
+
+    def model(self, number: int, /) -> ModelView:
+        """One model."""
+        ...
+
+    def receipts(self, offset: int = 0, limit: int = 50, /) -> tuple[list[ReceiptRow], int]:
+        """Receipts, newest first, and how many there are in all."""
+        ...
+
+    def receipt(self, name: str, /) -> ReceiptView:
+        """One receipt with its explanation."""
+        ...
+
+    def verify(self, name: str, /) -> list[Check]:
+        """Recomputes one receipt from public data. Takes seconds."""
+        ...
+
+    def payouts(self) -> PayoutsView:
+        """Batches, earnings and the payout root."""
+        ...
+
+    def supply(self) -> SupplyView:
+        """The supply of OPEN and the demand from use."""
+        ...
+
+    def governance(self) -> GovernanceView:
+        """Runtime parameters, proposals and voters."""
+        ...
+
+    def training(self) -> TrainingProgress | None:
+        """The fine-tuning job under way or last done since the node came up; None where there was none."""
+        ...
+
+    def chat(self, model_name: str, messages: list[dict[str, str]], /) -> Iterator[str | ReceiptRow]:
+        """Act: pieces of the model's answer to role/content messages, then its receipt as the last item."""
+        ...
+
+    def settle(self) -> object:
+        """Act: posts the receipts that wait, and pays out what may be paid."""
+        ...
+
+    def claim(self, address: str, /) -> int:
+        """Act: claims what an account whose key this node holds has earned; the wei claimed."""
+        ...
+
+    def start_training(self, datanet: int, version: int, recipe: dict[str, Any], name: str, /) -> str:
+        """Act: starts a fine-tuning job; its id."""
+        ...
+
+    def propose(self, key: str, value: int, description: str, /) -> str:
+        """Act: proposes to set a runtime parameter; the proposal's id."""
+        ...
+
+    def vote(self, proposal: str, voter: str, support: str, /) -> object:
+        """Act: votes ``for``, ``against`` or ``abstain`` with an account whose key this node holds."""
+        ...
+
+    def execute(self, proposal: str, /) -> object:
+        """Act: queues or executes a proposal that was carried."""
+        ...
