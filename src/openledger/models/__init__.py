@@ -1,0 +1,26 @@
+"""Base models and tokenizers: load them, identify them by hash, turn dialogues into tokens, pin the arithmetic."""
+
+from openledger.models.base import BaseModel, load_base, model_digest, model_files
+from openledger.models.determinism import pinned
+from openledger.models.dialogue import (
+    Dialogue,
+    control_tokens,
+    decode_answer,
+    encode_dialogue,
+    encode_messages,
+    encode_text,
+)
+
+__all__ = [
+    "BaseModel",
+    "Dialogue",
+    "control_tokens",
+    "decode_answer",
+    "encode_dialogue",
+    "encode_messages",
+    "encode_text",
+    "load_base",
+    "model_digest",
+    "model_files",
+    "pinned",
+]

@@ -1,0 +1,191 @@
+"""Load a base model from the package, a folder or the hub, and identify it by the hash of its files."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from openledger.primitives.canonical import canonical_bytes
+from openledger.primitives.errors import ModelError, NotFoundError
+from openledger.primitives.hashing import keccak, keccak_file, to_hex
+
+SHIPPED = Path(__file__).parent / "base"
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BaseModel:
+    """A base model that is ready to run: float32, eager attention, evaluation mode, no gradients.
+
+    Attributes:
+        model: the causal language model.
+        tokenizer: its tokenizer; it has a chat template and an end-of-sequence token.
+        digest: 32 bytes, ``model_digest`` of its folder: what registers and receipts call the base.
+        path: the folder that it was loaded from.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    digest: bytes
+    path: Path
+
+    @property
+    def context(self) -> int:
+        """The longest sequence that the model takes, in tokens."""
+        return int(getattr(self.model.config, "max_position_embeddings", 0) or self.tokenizer.model_max_length)
+
+
+def load_base(reference: str | Path | None = None, *, device: str | torch.device = "cpu") -> BaseModel:
+    """Load a base model with safetensors weights; code from the model's folder is never run.
+
+    Args:
+        reference: a folder, a hub id such as ``owner/name`` or ``owner/name@revision``, or None for the model
+            that ships with the package.
+        device: where the weights go.
+
+    Raises:
+        NotFoundError: the folder does not exist, or holds no config.json.
+        ModelError: no safetensors weights, weights that are unreadable or not finite, an architecture that
+            transformers does not know, no usable tokenizer, no chat template, or a hub that gives no answer.
+    """
+    path = _folder(reference)
+    _check_weights(path)
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    except Exception as error:
+        raise ModelError(f"{path} holds no causal language model that transformers can load: {_line(error)}") from error
+    tokenizer = _tokenizer(path)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(f"the tokenizer in {path} has {len(tokenizer)} tokens, the model only {rows} embeddings")
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ModelError(f"the tensor {name} in {path} holds values that are not finite: get the weights again")
+        parameter.requires_grad_(False)
+    return BaseModel(model.to(device).eval(), tokenizer, model_digest(path), path)
+
+
+def model_files(path: Path) -> dict[str, Path]:
+    """The files that make a base model what it is, by name: weights, their index, config, tokenizer."""
+    weights = sorted(path.glob("*.safetensors")) + sorted(path.glob("*.safetensors.index.json"))
+    others = [path / name for name in ("config.json", *_TOKENIZER_FILES)]
+    return {file.name: file for file in (*weights, *others) if file.is_file()}
+
+
+def model_digest(path: Path) -> bytes:
+    """keccak256 of the canonical JSON object that maps each file's name to the keccak256 of its bytes.
+
+    Raises:
+        NotFoundError: the folder does not exist or holds none of these files.
+    """
+    files = model_files(path)
+    if not files:
+        raise NotFoundError(f"{path} holds no model files: give a folder with config.json and *.safetensors")
+    return keccak(canonical_bytes({name: to_hex(keccak_file(file)) for name, file in files.items()}))
+
+
+def _folder(reference: str | Path | None) -> Path:
+    if reference is None:
+        if not (SHIPPED / "config.json").is_file():
+            raise NotFoundError(f"the shipped base model is not in {SHIPPED}: install the package again")
+        return SHIPPED
+    path = Path(reference).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise NotFoundError(f"{path} holds no config.json: give the folder of a transformers model")
+        return path.resolve()
+    if isinstance(reference, Path) or not _HUB_ID.fullmatch(reference):
+        raise NotFoundError(f"the folder {reference} does not exist: give a folder, or a hub id such as owner/name")
+    name, _, revision = reference.partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision or None,
+                allow_patterns=["*.safetensors", "*.safetensors.index.json", "config.json", *_TOKENIZER_FILES],
+            )
+        )
+    except Exception as error:
+        raise ModelError(
+            f"{reference} is no folder here, and the hub did not give it: {_line(error)}. "
+            "Check the name and the network, or download it and give the folder"
+        ) from error
+
+
+def _check_weights(path: Path) -> None:
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights:
+        pickled = sorted(file.name for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(kind))
+        if pickled:
+            raise ModelError(
+                f"{path} has only pickled weights ({pickled[0]}), which can run code when read: "
+                "convert them to safetensors"
+            )
+        raise ModelError(f"{path} has no *.safetensors weights: add model.safetensors")
+    for file in weights:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                opened.keys()
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{file} is not a readable safetensors file: {_line(error)}") from error
+    for index in path.glob("*.safetensors.index.json"):
+        try:
+            names = set(json.loads(index.read_text())["weight_map"].values())
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ModelError(f"{index} is not a weight index: {_line(error)}") from error
+        if missing := sorted(str(name) for name in names - {file.name for file in weights}):
+            raise ModelError(f"{index} names {missing[0]}, which is not among the weights in {path}")
+
+
+def _tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise ModelError(f"{path} holds no tokenizer that transformers can load: {_line(error)}") from error
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer in {path} has no chat template: use an instruction-tuned model, "
+            "or set chat_template in its tokenizer_config.json"
+        )
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer in {path} has no end-of-sequence token: set eos_token in its config")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
