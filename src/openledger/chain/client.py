@@ -39,6 +39,9 @@ _T = TypeVar("_T")
 
 _EVENT_SPAN = 10_000
 _GAS_MARGIN_PERCENT = 20
+_GAS_MARGIN = 250_000
+"""Added to every estimate: a checkpoint in the estimate's own second is updated, one second later it is a new one. What is
+not used is not paid."""
 _PANICS = {
     0x01: "an assertion failed",
     0x11: "an amount overflowed or went below zero",
@@ -194,7 +197,7 @@ class Chain:
         params: TxParams = {**fields, "from": wallet.address, "value": Wei(value), "chainId": self.chain_id, "type": 2}
         if "gas" not in params:
             estimate = self._ask(lambda: self.w3.eth.estimate_gas(params, "pending"))
-            params["gas"] = estimate + estimate * _GAS_MARGIN_PERCENT // 100
+            params["gas"] = estimate + estimate * _GAS_MARGIN_PERCENT // 100 + _GAS_MARGIN
         if "maxFeePerGas" not in params:
             tip = self._ask(lambda: int(self.w3.eth.max_priority_fee))
             params["maxPriorityFeePerGas"] = Wei(tip)
