@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,9 @@ import typer
 from openledger.cli.output import console, open_amount, party, print_json, short, short_hash, table, when
 from openledger.cli.session import HomeOption, JsonOption, network
 from openledger.client.clients import RecordPage, calls
-from openledger.node.views import DatanetRow, DatanetView, RecordView
+from openledger.datanets import read_rows
+from openledger.node.views import ContributionRow, DatanetRow, DatanetView, RecordView, Submission, VersionRow
+from openledger.primitives import InputError
 
 app = typer.Typer(help="Datanets: communities of data, reviewed by peers.", no_args_is_help=True)
 
@@ -110,3 +113,61 @@ def record(
     for verdict in view.verdicts:
         verdicts.add_row(party(verdict.reviewer), "accept" if verdict.accept else "[red]reject[/]", verdict.reason)
     console.print(verdicts)
+
+
+@app.command()
+def submit(
+    file: Annotated[Path, typer.Argument(help="Rows as JSONL, JSON, CSV or Parquet.")],
+    account: Annotated[str, typer.Option("--as", help="The contributor: an account of this node.")],
+    number: Annotated[int, typer.Option("--datanet", help="The Datanet's number.")] = 1,
+    licence: Annotated[str, typer.Option(help="SPDX identifier under which the rows are given.")] = "Apache-2.0",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Contribute rows: checked by the gate, signed, and submitted with a bond. Reviewers judge them next."""
+    rows = list(read_rows(file))
+    for number_of_row, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise InputError(f"row {number_of_row} of {file} is {short(repr(row), 40)}; a record is a JSON object")
+    with network(home) as client:
+        made = client.send(calls.contribute(number, account, licence, rows))
+    if json:
+        print_json(made, Submission)
+        return
+    console.print(
+        f"contribution {made.id}: {made.count} rows submitted   [dim]next: openledger datanet review {made.id}[/]"
+    )
+    if made.findings:
+        found = table("What the gate noticed (advice to the reviewers)", "row", "check", "", "what", right=["row"])
+        for finding in made.findings:
+            found.add_row(str(finding.row), finding.check, finding.severity, short(finding.message, 90))
+        console.print(found)
+
+
+@app.command()
+def review(
+    contribution: Annotated[int, typer.Argument(help="The contribution's number.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Draw a jury, and let the reviewers whose keys this node holds judge, commit and reveal."""
+    with network(home) as client:
+        row = client.send(calls.review(contribution))
+    if json:
+        print_json(row, ContributionRow)
+        return
+    console.print(
+        f"contribution {row.id}: {row.accepted} accepted, {row.rejected} rejected, {open_amount(row.slashed)} OPEN of the bond "
+        f"slashed; judged by {', '.join(party(who) for who in row.reviewers)}"
+    )
+
+
+@app.command()
+def anchor(number: Number = 1, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Anchor the Datanet's next version: every accepted record under one root on the chain."""
+    with network(home) as client:
+        version = client.send(calls.anchor(number))
+    if json:
+        print_json(version, VersionRow)
+        return
+    console.print(f"version {version.number}: {version.records:,} records, root {version.root}", soft_wrap=True)

@@ -23,17 +23,21 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON on the stan
 
 
 @contextmanager
-def network(home: Path | None, *, api_key: str = "") -> Iterator[OpenLedger]:
-    """A client of the node on ``home``; a node is started for the length of the command where none runs.
+def network(home: Path | None, *, api_key: str = "", url: str = "") -> Iterator[OpenLedger]:
+    """A client of the node at ``url`` or on ``home``; a node is started for the length of the command where none runs.
 
     Raises:
         NotFoundError: there is no network in that folder.
     """
+    if url:
+        with OpenLedger(url, api_key=api_key) as client:
+            yield client
+        return
     settings = load_settings(home=home)
     place = Home(settings.home)
-    url = place.running_url()
-    if url is not None:
-        with OpenLedger(url, api_key=api_key, operator_token=place.operator_token()) as client:
+    running = place.running_url()
+    if running is not None:
+        with OpenLedger(running, api_key=api_key, operator_token=place.operator_token()) as client:
             yield client
         return
     if not place.founded():
@@ -50,7 +54,7 @@ def _started(settings: Settings) -> Iterator[OpenLedger]:
     from openledger.node.server import Server
 
     with errors.status("starting the network …"):
-        server = Server(settings.model_copy(update={"port": 0}), page=False)
+        server = Server(settings.model_copy(update={"port": 0}))
         server.start()
     try:
         with OpenLedger(server.url, operator_token=server.node.operator_token) as client:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from openledger.cli.output import console, print_json
-from openledger.cli.session import HomeOption, JsonOption
+from openledger.cli.output import console, errors, print_json
+from openledger.cli.session import HomeOption, JsonOption, network
+from openledger.node.settings import load_settings
 
 
 def verify(
@@ -29,9 +30,10 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Recompute a receipt: signature, inclusion on chain, influence and payout. Exit 0 when all hold, 1 when not."""
-    from openledger.node.audit import audit
+    with network(home, url=url) as client, errors.status("recomputing …"):
+        from openledger.node.audit import audit
 
-    report = audit(receipt, url=url, home=home, private_body=private)
+        report = audit(receipt, client, base=load_settings().base or None, private_body=private)
     if json:
         print_json(report.to_json())
     else:

@@ -87,6 +87,19 @@ class _Calls:
         return Call("GET", f"/api/receipts/{name}/body", dict[str, Any])
 
     @staticmethod
+    def contribute(datanet: int, account: str, licence: str, records: list[dict[str, Any]]) -> Call[views.Submission]:
+        body = {"account": account, "licence": licence, "records": records}
+        return Call("POST", f"/api/datanets/{datanet}/contributions", views.Submission, body=body, timeout=_LONG)
+
+    @staticmethod
+    def review(contribution: int) -> Call[views.ContributionRow]:
+        return Call("POST", f"/api/contributions/{contribution}/review", views.ContributionRow, timeout=_LONG)
+
+    @staticmethod
+    def anchor(datanet: int) -> Call[views.VersionRow]:
+        return Call("POST", f"/api/datanets/{datanet}/versions", views.VersionRow, timeout=_LONG)
+
+    @staticmethod
     def create_key(cap: str, days: float = 30.0) -> Call[dict[str, Any]]:
         return Call("POST", "/api/keys", dict[str, Any], body={"cap": cap, "days": days})
 
@@ -205,6 +218,14 @@ class OpenLedger:
         return Answer(
             text, account["receipt"], int(account["fee_wei"]), account["contributors"], account["residual_ppm"]
         )
+
+    def network_facts(self) -> dict[str, Any]:
+        """Chain id, RPC URL, and the deployment: what one needs to check this network."""
+        return self.send(calls.network())
+
+    def public_body(self, name: str) -> dict[str, Any]:
+        """The public body of a receipt, as it was signed."""
+        return self.send(calls.receipt_body(name))
 
     def blob(self, digest: str) -> bytes:
         """A public blob's bytes by hash; the caller checks the hash."""

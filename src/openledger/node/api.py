@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from openledger.datanets import Record
 from openledger.node import views
 from openledger.node.service import Node
 from openledger.primitives import NotFoundError, SignatureError, from_hex, parse_open
@@ -66,6 +67,15 @@ class KeyCreated:
     consumer: str
     cap: views.Wei
     expires: int
+
+
+@dataclass(frozen=True)
+class NewContribution:
+    """Rows that an account of this node contributes; ``licence`` is an SPDX identifier."""
+
+    account: str
+    licence: str
+    records: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -173,6 +183,19 @@ def router(node: Node) -> APIRouter:
     @routes.get("/blobs/{digest}", response_class=Response)
     def blob(digest: str) -> Response:
         return Response(node.blobs.get(from_hex(digest, 32)), media_type="application/octet-stream")
+
+    @routes.post("/datanets/{number}/contributions", dependencies=acts)
+    def contribute(number: int, body: NewContribution) -> views.Submission:
+        records = [Record.from_json(record) for record in body.records]
+        return node.contribute(number, body.account, records, body.licence)
+
+    @routes.post("/contributions/{number}/review", dependencies=acts)
+    def review(number: int) -> views.ContributionRow:
+        return node.review(number)
+
+    @routes.post("/datanets/{number}/versions", dependencies=acts)
+    def anchor(number: int) -> views.VersionRow:
+        return node.anchor(number)
 
     @routes.post("/keys", dependencies=acts)
     def create_key(body: NewKey) -> KeyCreated:

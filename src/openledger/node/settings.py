@@ -22,12 +22,28 @@ def _data_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "openledger"
 
 
+def demo_home() -> Path:
+    """Where `openledger demo` sets its network up: the home that was named, or a folder of its own."""
+    named = os.environ.get(f"{_PREFIX}HOME")
+    return Path(named) if named else _data_folder() / "demo"
+
+
+def _default_home() -> Path:
+    """The network's folder; the demo's while there is no other network."""
+    network = _data_folder() / "network"
+    finished_demo = demo_home() / "founded.json"
+    return demo_home() if not (network / "founded.json").exists() and finished_demo.exists() else network
+
+
 class Settings(BaseSettings):
     """The settings of a node and of the commands that talk to it."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
 
-    home: Path = Field(default_factory=lambda: _data_folder() / "network", description="folder of the node's state")
+    home: Path = Field(
+        default_factory=_default_home,
+        description="folder of the network's state; the demo's while there is no other network",
+    )
     host: str = Field("127.0.0.1", description="address that the page and API bind to")
     port: int = Field(8600, ge=0, le=65535, description="port of the page and API; 0 takes a free one")
     database_url: str = Field("", description="SQLAlchemy URL; empty is SQLite in the home folder")

@@ -103,6 +103,25 @@ class ContributionRow:
 
 
 @dataclass(frozen=True)
+class GateFinding:
+    """What the gate noticed about one row (from 1) of a contribution; ``severity`` is ``fail`` or ``warn``."""
+
+    row: int
+    check: str
+    severity: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A contribution that was just submitted."""
+
+    id: int
+    count: int
+    findings: list[GateFinding]
+
+
+@dataclass(frozen=True)
 class ContributorRow:
     """One contributor's standing in a Datanet."""
 

@@ -92,8 +92,8 @@ class Prompt:
     def encode(self, tokenizer: Any) -> list[int]:
         """The prompt's token ids."""
         if self.messages is None:
-            return encode_text(tokenizer, self.continued or "")
-        return encode_messages(tokenizer, self.messages)
+            return list(encode_text(tokenizer, self.continued or "").token_ids)
+        return list(encode_messages(tokenizer, self.messages).token_ids)
 
     def shown(self) -> str:
         """The prompt as one text for people: what the user asked last."""

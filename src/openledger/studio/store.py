@@ -144,19 +144,21 @@ class DatabaseReceiptStore:
         Raises:
             NotFoundError: it is not on this node.
         """
-        digest = from_hex(str(row.body["private_hash"]), 32)
-        store = self._private if self._private.has(digest) else self._public
-        return PrivateBody.from_json(store.get_json(digest))
+        return self.private_of(ReceiptBody.from_json(row.body))
+
+    def private_of(self, body: ReceiptBody) -> PrivateBody:
+        """The private body that belongs to a public one; errors as in :meth:`private`."""
+        store = self._private if self._private.has(body.private_hash) else self._public
+        return PrivateBody.from_json(store.get_json(body.private_hash))
 
     def explanation(self, row: ReceiptRecord) -> tuple[Explanation, list[int], list[int]]:
         """(explanation, prompt ids, output ids) of a receipt."""
         document: dict[str, Any] = self._private.get_json(from_hex(row.explanation, 32))
         return Explanation.from_json(document["explanation"]), document["prompt_ids"], document["output_ids"]
 
-    def credits(self) -> dict[str, tuple[int, int]]:
-        """Record hash → (receipts in which it has a share, sum of its shares in ppm)."""
+    def credit(self, record: bytes) -> tuple[int, int]:
+        """(receipts in which the record has a share, sum of its shares in ppm)."""
         with self._database.session() as session:
-            rows = session.execute(
-                select(CreditRecord.record, func.count(), func.sum(CreditRecord.ppm)).group_by(CreditRecord.record)
-            )
-            return {record: (count, int(ppm)) for record, count, ppm in rows}
+            query = select(func.count(), func.sum(CreditRecord.ppm)).where(CreditRecord.record == to_hex(record))
+            count, ppm = session.execute(query).one()
+            return int(count), int(ppm or 0)

@@ -1,0 +1,158 @@
+"""Recomputing a receipt: from public data over a node's API (``openledger verify``), or inside the node for its pages."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from openledger.chain import Chain, Deployment
+from openledger.node.events import EventLog
+from openledger.node.library import Library
+from openledger.node.serving import Shelf
+from openledger.node.views import Check
+from openledger.primitives import InputError, NotFoundError, from_hex, keccak, parse_json, to_hex
+from openledger.settlement import (
+    PlainSources,
+    PrivateBody,
+    ReceiptBody,
+    Recompute,
+    VerificationReport,
+    verify_receipt,
+)
+from openledger.storage import BlobStore
+
+if TYPE_CHECKING:
+    from openledger.node.service import Node
+
+
+class PublicSource(Protocol):
+    """What a node shows to everyone (:class:`openledger.client.OpenLedger` is one)."""
+
+    def network_facts(self) -> dict[str, Any]: ...
+
+    def public_body(self, name: str) -> dict[str, Any]: ...
+
+    def blob(self, digest: str) -> bytes: ...
+
+
+class FetchedBlobs(BlobStore):
+    """Public blobs of a node, fetched by hash, checked, and kept in a folder."""
+
+    def __init__(self, folder: Path, source: PublicSource) -> None:
+        super().__init__(folder)
+        self._source = source
+
+    def get(self, digest: bytes) -> bytes:
+        """The bytes whose keccak-256 is ``digest``, from the folder or the node.
+
+        Raises:
+            NotFoundError: the node does not publish it.
+            InputError: the node sent other bytes.
+        """
+        if not self.has(digest):
+            data = self._source.blob(to_hex(digest))
+            if keccak(data) != digest:
+                raise InputError(f"the node sent bytes that hash to {to_hex(keccak(data))} for blob {to_hex(digest)}")
+            self.put(data)
+        return super().get(digest)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a verification: yes, or no with the differences."""
+
+    receipt_id: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check was made and holds."""
+        return all(check.ok for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in self.checks]
+        return {"receipt": self.receipt_id, "ok": self.ok, "checks": checks}
+
+
+def audit(receipt: str, source: PublicSource, *, base: str | None = None, private_body: Path | None = None) -> Report:
+    """Recomputes one receipt from what a node publishes and the chain, trusting neither.
+
+    Args:
+        receipt: its number, id, first 6 hex digits, or a file with its public body.
+        source: a node; everything that it sends is checked against hashes on the chain.
+        base: the base model by folder or hub id; None for the one that ships.
+        private_body: a file that opens the prompt and output hashes, where they are not published.
+
+    Raises:
+        NotFoundError: there is no such receipt.
+        InputError: a file is malformed.
+    """
+    facts = source.network_facts()
+    with tempfile.TemporaryDirectory(prefix="openledger-verify-") as temporary:
+        folder = Path(temporary)
+        (folder / "deployment.json").write_text(facts["deployment"])
+        chain = Chain(facts["rpc_url"], Deployment.load(folder / "deployment.json"))
+        blobs = FetchedBlobs(folder / "blobs", source)
+        body = _body(receipt, source)
+        digest = _claimed_id(receipt, body, chain)
+        shelf = Shelf(base, chain, blobs, folder / "work", Library(chain, EventLog(chain), blobs))
+        given = None if private_body is None else PrivateBody.from_json(_read(private_body))
+        return _report(chain, blobs, digest, body, given, shelf.recompute)
+
+
+def verify_here(node: Node, name: str) -> list[Check]:
+    """Recomputes one receipt inside the node that keeps it."""
+    row = node.receipts_store.find(name)
+    body = ReceiptBody.from_json(row.body)
+    private = node.receipts_store.private_of(body)
+    report = _report(node.chain, node.blobs, from_hex(row.id, 32), body, private, node.shelf.recompute)
+    return list(report.checks)
+
+
+def _report(
+    chain: Chain, blobs: BlobStore, digest: bytes, body: ReceiptBody, private: PrivateBody | None, recompute: Recompute
+) -> Report:
+    def opened(private_hash: bytes) -> PrivateBody:
+        if private is not None and private.digest() == private_hash:
+            return private
+        try:
+            return PrivateBody.from_json(blobs.get_json(private_hash))
+        except NotFoundError:
+            raise NotFoundError(
+                "its prompt and answer are not published; the consumer or host can open them with --private-body FILE"
+            ) from None
+
+    sources = PlainSources(chain, blobs, lambda _digest: body, opened, recompute)
+    return _shown(verify_receipt(digest, sources))
+
+
+def _shown(report: VerificationReport) -> Report:
+    checks = []
+    for check in report.checks:
+        detail = check.difference or (check.actual if check.ok else "")
+        if check.ok is None:
+            detail = f"could not be checked: {check.difference}"
+        checks.append(Check(check.name, check.ok is True, detail))
+    return Report(to_hex(report.receipt_id), tuple(checks))
+
+
+def _body(receipt: str, source: PublicSource) -> ReceiptBody:
+    path = Path(receipt)
+    return ReceiptBody.from_json(_read(path) if path.is_file() else source.public_body(receipt))
+
+
+def _claimed_id(receipt: str, body: ReceiptBody, chain: Chain) -> bytes:
+    """The id that was asked for; of a file, the digest of what it says was signed."""
+    if len(receipt) == 66 and receipt.startswith("0x"):
+        return from_hex(receipt, 32)
+    return body.digest(chain.domain("InferenceLedger"))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return parse_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error

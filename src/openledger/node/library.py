@@ -1,0 +1,128 @@
+"""Every record of every contribution, as the chain and the public blobs tell it, with its life so far."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from openledger.chain import Chain
+from openledger.node.events import EventLog
+from openledger.primitives import NotFoundError, StorageError, record_hash, to_hex
+from openledger.storage import BlobStore
+
+REGISTRY = "DatanetRegistry"
+
+
+@dataclass
+class ContributionState:
+    """One contribution as it stands on the chain; ``accepted`` holds one flag a record once it is finalised."""
+
+    id: int
+    datanet: int
+    contributor: str
+    manifest: bytes
+    count: int
+    bond: int = 0
+    state: str = "submitted"
+    accepted: list[bool] | None = None
+    slashed: int = 0
+    reviewers: list[str] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    hashes: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One record at its place in a contribution."""
+
+    hash: bytes
+    value: dict[str, Any]
+    contribution: ContributionState
+    position: int
+
+    @property
+    def status(self) -> str:
+        """``accepted``, ``rejected`` or ``under review``."""
+        accepted = self.contribution.accepted
+        if accepted is None:
+            return "under review"
+        return "accepted" if accepted[self.position] else "rejected"
+
+
+class Library:
+    """Contributions and records, kept up with the chain."""
+
+    def __init__(self, chain: Chain, events: EventLog, blobs: BlobStore) -> None:
+        self._chain = chain
+        self._events = events
+        self._blobs = blobs
+        self._contributions: dict[int, ContributionState] = {}
+        self._by_hash: dict[bytes, list[Placed]] = {}
+        self._seen: dict[str, int] = {}
+        self._lock = threading.RLock()
+
+    def contributions(self, datanet: int | None = None) -> list[ContributionState]:
+        """All contributions, of one Datanet if given, in order."""
+        with self._lock:
+            self._refresh()
+            return [item for item in self._contributions.values() if datanet in (None, item.datanet)]
+
+    def records(self, datanet: int) -> Iterator[Placed]:
+        """Every record that was ever contributed to a Datanet, in order."""
+        for item in self.contributions(datanet):
+            for position, digest in enumerate(item.hashes):
+                yield Placed(digest, item.records[position], item, position)
+
+    def find(self, digest: bytes) -> Placed:
+        """The record of that hash: the accepted one where it was contributed more than once.
+
+        Raises:
+            NotFoundError: nobody contributed it.
+        """
+        with self._lock:
+            self._refresh()
+            places = self._by_hash.get(digest)
+        if not places:
+            raise NotFoundError(f"no record {to_hex(digest)} was contributed to this network")
+        return next((place for place in places if place.status == "accepted"), places[0])
+
+    def _refresh(self) -> None:
+        for log in self._new("ContributionSubmitted"):
+            self._submitted(log["args"])
+        for log in self._new("VerdictRevealed"):
+            self._contributions[log["args"]["id"]].reviewers.append(log["args"]["reviewer"])
+        for log in self._new("ContributionFinalised"):
+            item = self._contributions[log["args"]["id"]]
+            bits = bytes(log["args"]["accepted"])
+            item.accepted = [bool(bits[place // 8] >> place % 8 & 1) for place in range(item.count)]
+            item.slashed = int(log["args"]["slashed"])
+            item.state = "finalised"
+        for log in self._new("ContributionWithdrawn"):
+            self._contributions[log["args"]["id"]].state = "withdrawn"
+
+    def _new(self, event: str) -> list[Any]:
+        logs = self._events.all(REGISTRY, event)
+        start = self._seen.get(event, 0)
+        self._seen[event] = len(logs)
+        return logs[start:]
+
+    def _submitted(self, args: Any) -> None:
+        item = ContributionState(
+            id=args["id"],
+            datanet=args["datanet"],
+            contributor=args["contributor"],
+            manifest=bytes(args["manifest"]),
+            count=args["count"],
+            bond=int(self._chain.contract(REGISTRY).functions.contribution(args["id"]).call()[7]),
+        )
+        self._contributions[item.id] = item
+        try:
+            records = self._blobs.get_json(item.manifest)["records"]
+        except (NotFoundError, StorageError):
+            return
+        item.records = list(records)
+        item.hashes = [record_hash(record) for record in item.records]
+        for position, digest in enumerate(item.hashes):
+            self._by_hash.setdefault(digest, []).append(Placed(digest, item.records[position], item, position))

@@ -1,0 +1,34 @@
+"""How long work tells how far it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+_LOG = logging.getLogger(__name__)
+
+
+class Advance(Protocol):
+    """Says how many of the stage's units are done; ``of`` corrects how many there are."""
+
+    def __call__(self, done: int, of: int = ..., /) -> None: ...
+
+
+class Reporter(Protocol):
+    """Shows stages of work to a person."""
+
+    def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
+        """A stage of ``total`` units; inside it, call what the block receives with the number of units done."""
+        ...
+
+
+class LogReporter:
+    """Writes each stage to the log, for a service without a terminal."""
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Advance]:
+        """Logs the beginning of the stage."""
+        _LOG.info("%s (%d)", title, total)
+        yield lambda _done, _of=total: None

@@ -1,0 +1,567 @@
+"""From the chain, the blobs and the database to the views that pages and commands show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import select
+
+from openledger import governance
+from openledger.chain import Chain
+from openledger.node import views
+from openledger.node.events import EventLog
+from openledger.node.library import ContributionState, Library, Placed
+from openledger.primitives import NotFoundError, OpenLedgerError, from_hex, to_hex
+from openledger.settlement import (
+    Payouts,
+    ReceiptBody,
+    TermsReader,
+    active_payouts,
+    explain,
+    newest_root,
+    root_state,
+)
+from openledger.storage import BlobStore, Database, ModelRecord, PartyRecord, ReceiptRecord, VerdictRecord
+from openledger.studio.store import DatabaseReceiptStore
+from openledger.tokenomics import circulation, demand, load_allocation, schedule
+
+LEDGER, REGISTRY, STAKES = "InferenceLedger", "DatanetRegistry", "StakeManager"
+_RECENT = 8
+
+
+class Reader:
+    """Answers every question of the pages about one network."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        blobs: BlobStore,
+        database: Database,
+        receipts: DatabaseReceiptStore,
+    ) -> None:
+        self._chain = chain
+        self._blobs = blobs
+        self._database = database
+        self._receipts = receipts
+        self._events = EventLog(chain)
+        self.library = Library(chain, self._events, blobs)
+        self._terms = TermsReader(chain, blobs)
+        self._payouts: tuple[int, Payouts] = (0, Payouts())
+
+    # ---- people ----------------------------------------------------------------------------------------------
+
+    def party(self, address: str) -> views.Party:
+        """An account with the name this node knows it by."""
+        with self._database.session() as session:
+            found = session.get(PartyRecord, address)
+            if found is not None:
+                return views.Party(address, found.label, found.role)
+        return views.Party(address, f"{address[:6]}…{address[-4:]}")
+
+    def _parties(self, addresses: Iterable[str]) -> list[views.Party]:
+        return [self.party(address) for address in addresses]
+
+    # ---- Datanets and records --------------------------------------------------------------------------------
+
+    def datanets(self) -> list[views.DatanetRow]:
+        """All Datanets."""
+        return [self._datanet_row(log["args"]) for log in self._events.all(REGISTRY, "DatanetCreated")]
+
+    def datanet(self, number: int) -> views.DatanetView:
+        """One Datanet.
+
+        Raises:
+            NotFoundError: there is none of that number.
+        """
+        for log in self._events.all(REGISTRY, "DatanetCreated"):
+            if log["args"]["datanet"] == number:
+                break
+        else:
+            raise NotFoundError(f"no Datanet {number}; `openledger datanet list` shows those that there are")
+        contributions = self.library.contributions(number)
+        rejected = [place for place in self.library.records(number) if place.status == "rejected"]
+        return views.DatanetView(
+            row=self._datanet_row(log["args"]),
+            versions=self._versions(number),
+            contributions=[self._contribution_row(item) for item in contributions],
+            contributors=self._contributors(contributions),
+            rejections=[self._record_view(place) for place in rejected],
+            data_card=str(self._database.state(f"data_card.{number}", "")),
+        )
+
+    def contribution(self, number: int) -> views.ContributionRow:
+        """One contribution.
+
+        Raises:
+            NotFoundError: there is none of that number.
+        """
+        for item in self.library.contributions():
+            if item.id == number:
+                return self._contribution_row(item)
+        raise NotFoundError(f"no contribution {number} on this chain")
+
+    def records(
+        self, datanet: int, text: str = "", status: str = "", contributor: str = "", offset: int = 0, limit: int = 50
+    ) -> tuple[list[views.RecordView], int]:
+        """Records that fit the filters, and how many fit in all."""
+        words = text.lower().split()
+        found = [
+            place
+            for place in self.library.records(datanet)
+            if status in ("", place.status)
+            and contributor in ("", place.contribution.contributor)
+            and all(
+                word in f"{place.value.get('question', '')} {place.value.get('answer', '')}".lower() for word in words
+            )
+        ]
+        return [self._record_view(place) for place in found[offset : offset + limit]], len(found)
+
+    def record(self, digest: str) -> views.RecordView:
+        """One record by its hash."""
+        return self._record_view(self.library.find(from_hex(digest, 32)))
+
+    def _datanet_row(self, args: Any) -> views.DatanetRow:
+        number = args["datanet"]
+        contributions = self.library.contributions(number)
+        versions = [log for log in self._events.all(REGISTRY, "VersionAnchored") if log["args"]["datanet"] == number]
+        about = self._about(args)
+        return views.DatanetRow(
+            id=number,
+            name=str(about.get("title") or args["name"]),
+            description=str(about.get("description", "")),
+            owner=self.party(args["owner"]),
+            licence=str(about.get("licence", "")),
+            versions=len(versions),
+            records=versions[-1]["args"]["recordCount"] if versions else 0,
+            contributors=len({item.contributor for item in contributions if item.accepted and any(item.accepted)}),
+        )
+
+    def _about(self, args: Any) -> dict[str, Any]:
+        try:
+            about = self._blobs.get_json(from_hex(args["uri"].removeprefix("blob:"), 32))
+        except OpenLedgerError:
+            return {}
+        return about if isinstance(about, dict) else {}
+
+    def _versions(self, number: int) -> list[views.VersionRow]:
+        return [
+            views.VersionRow(
+                number=log["args"]["version"],
+                root=to_hex(log["args"]["root"]),
+                records=log["args"]["recordCount"],
+                time=self._time(log["blockNumber"]),
+                transaction=to_hex(log["transactionHash"]),
+            )
+            for log in self._events.all(REGISTRY, "VersionAnchored")
+            if log["args"]["datanet"] == number
+        ]
+
+    def _contribution_row(self, item: ContributionState) -> views.ContributionRow:
+        accepted = sum(item.accepted or [])
+        return views.ContributionRow(
+            id=item.id,
+            contributor=self.party(item.contributor),
+            count=item.count,
+            accepted=accepted,
+            rejected=item.count - accepted if item.accepted is not None else 0,
+            state=item.state,
+            bond=item.bond,
+            slashed=item.slashed,
+            reviewers=self._parties(item.reviewers),
+        )
+
+    def _contributors(self, contributions: list[ContributionState]) -> list[views.ContributorRow]:
+        accepted: Counter[str] = Counter()
+        rejected: Counter[str] = Counter()
+        for item in contributions:
+            accepted[item.contributor] += sum(item.accepted or [])
+            rejected[item.contributor] += len(item.accepted or []) - sum(item.accepted or [])
+        influenced: Counter[str] = Counter()
+        for body in self._receipts.bodies(0):
+            influenced.update({self.library.find(record).contribution.contributor for record, _ in body.shares})
+        earned = self.active_payouts()
+        return [
+            views.ContributorRow(
+                party=self.party(address),
+                accepted=accepted[address],
+                rejected=rejected[address],
+                influenced=influenced[address],
+                earned=sum(
+                    wei for (account, role), wei in earned.lines.items() if (account, role) == (address, "contributor")
+                ),
+            )
+            for address in sorted(accepted, key=lambda address: -accepted[address])
+        ]
+
+    def _record_view(self, place: Placed) -> views.RecordView:
+        value = place.value
+        with self._database.session() as session:
+            rows = session.scalars(
+                select(VerdictRecord).where(
+                    VerdictRecord.contribution == place.contribution.id, VerdictRecord.position == place.position
+                )
+            )
+            verdicts = [views.VerdictRow(self.party(row.reviewer), row.accept, row.reason) for row in rows]
+            models = list(session.scalars(select(ModelRecord)))
+        receipts, ppm = self._receipts.credit(place.hash) if place.status == "accepted" else (0, 0)
+        trained = [model.name for model in models if to_hex(place.hash) in set(model.meta.get("records", []))]
+        return views.RecordView(
+            hash=to_hex(place.hash),
+            question=str(value.get("question", "")),
+            answer=str(value.get("answer", "")),
+            facts=dict(value.get("facts", {})),
+            source=dict(value.get("source", {})),
+            kind=str(value.get("kind", "")),
+            contributor=self.party(place.contribution.contributor),
+            contribution=place.contribution.id,
+            status=place.status,
+            verdicts=verdicts,
+            trained_in=trained if place.status == "accepted" else [],
+            influenced=receipts,
+            credited_ppm=ppm,
+        )
+
+    # ---- models ----------------------------------------------------------------------------------------------
+
+    def models(self) -> list[views.ModelView]:
+        """All registered models that this node serves."""
+        with self._database.session() as session:
+            return [self._model_view(row) for row in session.scalars(select(ModelRecord).order_by(ModelRecord.id))]
+
+    def model(self, number: int) -> views.ModelView:
+        """One model.
+
+        Raises:
+            NotFoundError: this node serves none of that number.
+        """
+        with self._database.session() as session:
+            row = session.get(ModelRecord, number)
+        if row is None:
+            raise NotFoundError(f"no model {number} here; `openledger model list` shows those that there are")
+        return self._model_view(row)
+
+    def _model_view(self, row: ModelRecord) -> views.ModelView:
+        registry = self._chain.contract("ModelRegistry").functions
+        (base, adapter, root, recipe, index, evaluation, _, _, input_price, output_price, _, _), status, _ = (
+            registry.model(row.id).call()
+        )
+        meta: dict[str, Any] = row.meta
+        fees = [body.receipt.fee for body in self._receipts.bodies(0) if body.receipt.model == row.id]
+        return views.ModelView(
+            id=row.id,
+            name=row.name,
+            base=row.base,
+            owner=self.party(registry.ownerOf(row.id).call()),
+            status=("none", "proposed", "approved", "deprecated")[status],
+            datanet=row.datanet,
+            datanet_version=row.version,
+            hashes={
+                "base": to_hex(base),
+                "adapter": to_hex(adapter),
+                "version_root": to_hex(root),
+                "recipe": to_hex(recipe),
+                "index": to_hex(index),
+                "evaluation": to_hex(evaluation),
+            },
+            input_price=input_price,
+            output_price=output_price,
+            evaluation=meta["evaluation"],
+            recipe=meta["recipe"],
+            loss_curve=[(int(step), float(loss)) for step, loss in meta["loss_curve"]],
+            card=meta["card"],
+            receipts=len(fees),
+            fees=sum(fees),
+        )
+
+    # ---- receipts --------------------------------------------------------------------------------------------
+
+    def receipts(self, offset: int = 0, limit: int = 50) -> tuple[list[views.ReceiptRow], int]:
+        """Receipts, newest first, and how many there are."""
+        rows, total = self._receipts.page(offset, limit)
+        return [self._receipt_row(row) for row in rows], total
+
+    def receipt(self, name: str) -> views.ReceiptView:
+        """One receipt with everything that explains it."""
+        row = self._receipts.find(name)
+        body = ReceiptBody.from_json(row.body)
+        explanation, _, _ = self._receipts.explanation(row)
+        contributors: Counter[str] = Counter()
+        for record, ppm in body.shares:
+            contributors[self.library.find(record).contribution.contributor] += ppm
+        starts = [0]
+        for token in explanation.tokens:
+            starts.append(starts[-1] + len(token))
+        text = "".join(explanation.tokens)
+        batch = self._batch_of(body)
+        return views.ReceiptView(
+            row=self._receipt_row(row),
+            consumer=self.party(body.receipt.consumer),
+            host=self.party(body.receipt.host),
+            prompt_tokens=body.receipt.prompt_tokens,
+            output_tokens=body.receipt.output_tokens,
+            shares_root=to_hex(body.receipt.shares_root),
+            records=[self._record_share(item.record, item.ppm, item.score) for item in explanation.top],
+            contributors=[(self.party(address), ppm) for address, ppm in contributors.most_common()],
+            tokens=list(explanation.tokens),
+            influence=[list(item.tokens) for item in explanation.top],
+            spans=[
+                views.SpanView(
+                    text=text[starts[span.start] : starts[span.start + span.length]],
+                    start=starts[span.start],
+                    end=starts[span.start + span.length],
+                    records=[to_hex(record) for record in span.records],
+                    rarity=span.rarity,
+                )
+                for span in explanation.spans
+            ],
+            batch=None if batch is None else batch["args"]["batchId"],
+            batch_root=None if batch is None else to_hex(batch["args"]["root"]),
+            transaction=None if batch is None else to_hex(batch["transactionHash"]),
+            gas_per_inference=None if batch is None else self._gas_per_inference(batch),
+            payouts=[] if batch is None else self._fee_lines(body, batch["args"]["batchId"]),
+            signature=to_hex(body.signature),
+        )
+
+    def receipt_body(self, name: str) -> dict[str, Any]:
+        """The public body of a receipt, as it was signed."""
+        return dict(self._receipts.find(name).body)
+
+    def _record_share(self, record: bytes, ppm: int, score: float) -> views.RecordShare:
+        place = self.library.find(record)
+        return views.RecordShare(
+            hash=to_hex(record),
+            question=str(place.value.get("question", "")),
+            answer=str(place.value.get("answer", "")),
+            contributor=self.party(place.contribution.contributor),
+            ppm=ppm,
+            score=score,
+        )
+
+    def _receipt_row(self, row: ReceiptRecord) -> views.ReceiptRow:
+        body = ReceiptBody.from_json(row.body)
+        private = self._receipts.private(row)
+        prompt = private.prompt
+        contributors: Counter[str] = Counter()
+        for record, ppm in body.shares:
+            contributors[self.library.find(record).contribution.contributor] += ppm
+        top, top_ppm = contributors.most_common(1)[0] if contributors else (None, 0)
+        asked = prompt["messages"][-1]["content"] if "messages" in prompt else prompt["text"]
+        with self._database.session() as session:
+            model = session.get(ModelRecord, row.model)
+        return views.ReceiptRow(
+            id=row.id,
+            sequence=row.sequence,
+            time=row.time,
+            model_name=model.name if model else f"model {row.model}",
+            prompt=str(asked),
+            output=private.output,
+            fee=body.receipt.fee,
+            residual_ppm=body.residual_ppm,
+            top_contributor=None if top is None else self.party(top),
+            top_ppm=top_ppm,
+            status=self._status(body),
+        )
+
+    def _status(self, body: ReceiptBody) -> str:
+        batch = self._batch_of(body)
+        if batch is None:
+            return "recorded"
+        number, paid = batch["args"]["batchId"], self.active_payouts()
+        place = (number, body.receipt.host, body.receipt.sequence)
+        waits = any((held.batch, held.host, held.sequence) == place for held in paid.held)
+        return "paid" if number <= paid.last_batch and not waits else "posted"
+
+    def _batch_of(self, body: ReceiptBody) -> Any | None:
+        for log in self._events.all(LEDGER, "BatchPosted"):
+            args = log["args"]
+            inside = 0 <= body.receipt.sequence - args["firstSequence"] < args["count"]
+            if args["poster"] == body.receipt.host and inside:
+                return log
+        return None
+
+    def _gas_per_inference(self, log: Any) -> float:
+        return float(
+            self._chain.w3.eth.get_transaction_receipt(log["transactionHash"])["gasUsed"] / log["args"]["count"]
+        )
+
+    def _fee_lines(self, body: ReceiptBody, number: int) -> list[tuple[views.Party, str, int]]:
+        terms = self._terms.read(self._chain.w3.eth.block_number)
+        batch = next(batch for batch in terms.batches if batch.number == number)
+        try:
+            lines = explain(body, batch, terms)
+        except OpenLedgerError:
+            return []
+        return [(self.party(line.account), line.role.value, line.wei) for line in lines]
+
+    # ---- money -----------------------------------------------------------------------------------------------
+
+    def active_payouts(self) -> Payouts:
+        """The payouts under the active root."""
+        active = int(self._chain.contract("RewardsDistributor").functions.activeRootId().call())
+        if active != self._payouts[0]:
+            self._payouts = (active, active_payouts(self._chain, self._blobs))
+        return self._payouts[1]
+
+    def payouts(self) -> views.PayoutsView:
+        """Batches, earnings, and the payout root."""
+        terms = self._terms.read(self._chain.w3.eth.block_number)
+        fees: Counter[int] = Counter()
+        logs = {log["args"]["batchId"]: log for log in self._events.all(LEDGER, "BatchPosted")}
+        for body in self._receipts.bodies(0):
+            log = self._batch_of(body)
+            if log is not None:
+                fees[log["args"]["batchId"]] += body.receipt.fee
+        batches = [
+            views.BatchRow(
+                id=batch.number,
+                root=to_hex(batch.root),
+                first_sequence=batch.first_sequence,
+                count=batch.count,
+                fees=fees[batch.number],
+                gas_per_inference=self._gas_per_inference(logs[batch.number]),
+                transaction=to_hex(logs[batch.number]["transactionHash"]),
+                attested_by=self._parties(attestation.validator for attestation in batch.valid),
+                split_ppm={
+                    "data": batch.split.data,
+                    "builder": batch.split.builder,
+                    "host": batch.split.host,
+                    "curators": batch.split.curators,
+                    "validators": batch.split.validators,
+                    "treasury": batch.split.treasury,
+                },
+            )
+            for batch in reversed(terms.batches)
+        ]
+        paid = self.active_payouts()
+        newest = newest_root(self._chain)
+        return views.PayoutsView(
+            batches=batches,
+            earnings=self._earnings(paid),
+            total_fees=paid.fees,
+            total_paid=paid.total,
+            dust=paid.dust,
+            root=to_hex(paid.root) if paid.accounts else "",
+            root_state="none" if newest is None else root_state(self._chain, newest.number).value,
+        )
+
+    def _earnings(self, paid: Payouts) -> list[views.EarningsRow]:
+        claimed = self._chain.contract("RewardsDistributor").functions.claimed
+        return [
+            views.EarningsRow(
+                party=self.party(account),
+                by_role={role.value: wei for role, wei in paid.by_role(account).items()},
+                earned=earned,
+                claimed=int(claimed(account).call()),
+                balance=self._chain.balance(account),
+            )
+            for account, earned in sorted(paid.accounts, key=lambda pair: -pair[1])
+        ]
+
+    def supply(self) -> views.SupplyView:
+        """The supply of OPEN against demand."""
+        allocation = load_allocation()
+        where, use = circulation(self._chain), demand(self._chain)
+        vesting = {contract.bucket: contract for contract in where.vesting}
+        buckets = []
+        for bucket in allocation.buckets:
+            held = vesting.get(bucket.name)
+            buckets.append(
+                views.BucketRow(
+                    name=bucket.name,
+                    total=bucket.total,
+                    at_genesis=bucket.free,
+                    released=bucket.free + (held.vested if held else 0),
+                    releasable=held.releasable if held else 0,
+                    locked=held.locked if held else 0,
+                    cliff_months=bucket.cliff_months,
+                    linear_months=bucket.linear_months,
+                    beneficiary=self.party(held.beneficiary) if held else None,
+                )
+            )
+        deployment = self._chain.deployment
+        months = schedule(allocation, deployment.launch if deployment else 0)
+        return views.SupplyView(
+            total=where.total,
+            circulating=where.circulating,
+            locked=where.locked,
+            staked=where.staked,
+            wrapped=where.wrapped,
+            fees_paid=use.fees_collected,
+            gas_paid=use.gas_paid,
+            buckets=buckets,
+            schedule=[
+                (month, {bucket.name: bucket.released for bucket in supply.buckets})
+                for month, supply in enumerate(months)
+            ],
+        )
+
+    # ---- governance and overview -----------------------------------------------------------------------------
+
+    def governance(self) -> views.GovernanceView:
+        """Parameters, proposals and votes."""
+        return views.GovernanceView(
+            parameters=[
+                views.ParameterRow(row.key, row.value, row.unit.value, row.description, row.minimum, row.maximum)
+                for row in governance.parameters(self._chain)
+            ],
+            proposals=[
+                views.ProposalRow(
+                    id=str(proposal.number),
+                    title=proposal.title,
+                    changes=proposal.changes,
+                    state=proposal.state.name.lower(),
+                    proposer=self.party(proposal.proposer),
+                    votes_for=proposal.votes_for,
+                    votes_against=proposal.votes_against,
+                    votes_abstain=proposal.votes_abstain,
+                    quorum=proposal.quorum,
+                    created=proposal.created,
+                )
+                for proposal in governance.proposals(self._chain)
+            ],
+            voters=[(self.party(power.account), power.votes) for power in governance.voters(self._chain)],
+        )
+
+    def overview(self) -> views.Overview:
+        """The network at a glance."""
+        contributions = self.library.contributions()
+        paid = self.active_payouts()
+        stakes = self._chain.contract(STAKES).functions
+        recent, receipts = self.receipts(0, _RECENT)
+        by_role: Counter[str] = Counter({role.value: wei for role, wei in paid.by_role().items()})
+        block = self._chain.w3.eth.block_number
+        return views.Overview(
+            chain_id=self._chain.chain_id,
+            block_number=block,
+            contracts=self.contracts(),
+            datanets=len(self._events.all(REGISTRY, "DatanetCreated")),
+            records_accepted=sum(sum(item.accepted or []) for item in contributions),
+            contributors=len({item.contributor for item in contributions if any(item.accepted or [])}),
+            models=len(self._events.all("ModelRegistry", "ModelRegistered")),
+            receipts=receipts,
+            batches=len(self._events.all(LEDGER, "BatchPosted")),
+            total_fees=paid.fees,
+            total_paid=paid.total,
+            total_staked=sum(int(stakes.totalStake(role).call()) for role in range(1, 6)),
+            treasury=self._chain.balance(self._chain.address("TimelockController")),
+            receipts_recent=recent,
+            blocks_recent=self._blocks(block),
+            fees_by_role=dict(by_role),
+        )
+
+    def contracts(self) -> dict[str, str]:
+        """Contract name → address."""
+        deployment = self._chain.deployment
+        return {} if deployment is None else dict(deployment.addresses)
+
+    def _blocks(self, newest: int) -> list[views.BlockRow]:
+        rows = []
+        for number in range(newest, max(-1, newest - _RECENT), -1):
+            block = self._chain.w3.eth.get_block(number)
+            rows.append(views.BlockRow(number, block["timestamp"], len(block["transactions"]), block["gasUsed"]))
+        return rows
+
+    def _time(self, block: int) -> int:
+        return int(self._chain.w3.eth.get_block(block)["timestamp"])

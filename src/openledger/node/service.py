@@ -1,0 +1,393 @@
+"""One running node: the chain it talks to, what it stores, what it serves, and the work it does beside."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+
+from openledger import governance
+from openledger.chain import Chain, Deployment, DevChain
+from openledger.datanets import Record
+from openledger.node import views
+from openledger.node.audit import verify_here
+from openledger.node.curating import Curation
+from openledger.node.home import Home
+from openledger.node.people import CONSUMER, HOST, SETTLER, VALIDATORS
+from openledger.node.reading import Reader
+from openledger.node.serving import Shelf
+from openledger.node.settings import Settings
+from openledger.node.settling import Settled, Settler
+from openledger.node.training import Trainer
+from openledger.openlora import Piece
+from openledger.primitives import InputError, NotFoundError
+from openledger.settlement import ChainEscrow, VoucherBook, claim, next_sequence, set_session_key
+from openledger.storage import BlobStore, Database, PartyRecord
+from openledger.studio import ApiKey, DatabaseReceiptStore, DatabaseVoucherStore, InferenceService, Prompt, Sampling
+
+_LOG = logging.getLogger(__name__)
+
+_PAGE_KEY_CAP = 100 * 10**18
+_PAGE_KEY_DAYS = 30.0
+_ESCROW_ANSWERS_SECONDS = 2.0
+
+
+class Node:
+    """A node over one home folder. Make one with :meth:`open`, and :meth:`close` it.
+
+    The embedded chain runs inside; everything is safe to call from several threads.
+    """
+
+    def __init__(self, settings: Settings, home: Home, devchain: DevChain, chain: Chain) -> None:
+        self.settings = settings
+        self.home = home
+        self.devchain = devchain
+        self.chain = chain
+        self.keys = devchain.keys
+        self.operator_token = home.operator_token()
+        self.blobs = BlobStore(settings.blobs)
+        self.private = BlobStore(home.private)
+        self.database = Database(settings.database)
+        self.host: LocalAccount = self.keys.wallet(HOST)
+        self._stop = threading.Event()
+        self._worker: threading.Thread | None = None
+        self._page_key: ApiKey | None = None
+        self._page_lock = threading.Lock()
+
+    @classmethod
+    def open(cls, settings: Settings) -> Node:
+        """Opens the network in the settings' home folder, which was set up before.
+
+        Raises:
+            ConfigurationError: another node has the folder, or a program that the chain needs is missing.
+            NotFoundError: no network was set up there.
+            StorageError: the chain's journal or the database is damaged.
+        """
+        home = Home(settings.home)
+        home.acquire()
+        try:
+            if not home.founded():
+                raise NotFoundError(f"no network in {home.path}; set one up with `openledger up` or `openledger demo`")
+            devchain = DevChain(home.path).start()
+            try:
+                return cls(
+                    settings, home, devchain, Chain(devchain.rpc_url, Deployment.load(home.path / "deployment.json"))
+                )
+            except BaseException:
+                devchain.stop()
+                raise
+        except BaseException:
+            home.release()
+            raise
+
+    def close(self) -> None:
+        """Ends the background work, closes the database and the chain, and gives the folder back."""
+        self._stop.set()
+        if self._worker is not None:
+            self._worker.join(timeout=60)
+        self.database.close()
+        self.devchain.stop()
+        self.home.release()
+
+    # ---- parts -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def receipts_store(self) -> DatabaseReceiptStore:
+        """Where receipts are kept."""
+        first = next_sequence(self.chain, self.host.address)
+        return DatabaseReceiptStore(self.database, self.blobs, self.private, first_sequence=first)
+
+    @cached_property
+    def escrow(self) -> ChainEscrow:
+        """Deposits and session keys on the chain."""
+        return ChainEscrow(self.chain, keep=_ESCROW_ANSWERS_SECONDS)
+
+    @cached_property
+    def book(self) -> VoucherBook:
+        """The vouchers that this host holds."""
+        return VoucherBook(
+            self.host.address,
+            self.chain.domain("FeeEscrow"),
+            self.escrow,
+            DatabaseVoucherStore(self.database),
+            clock=self.clock,
+        )
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Answers the pages' questions."""
+        return Reader(self.chain, self.blobs, self.database, self.receipts_store)
+
+    @cached_property
+    def curation(self) -> Curation:
+        """Contributes, reviews and anchors."""
+        return Curation(self.chain, self.keys, self.blobs, self.database, self.reader.library)
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """The models in memory."""
+        return Shelf(self.settings.base or None, self.chain, self.blobs, self.home.work, self.reader.library)
+
+    @cached_property
+    def inference(self) -> InferenceService:
+        """Answers requests; the first use loads the models."""
+        service = InferenceService(
+            engine=self.shelf.engine,
+            host=self.host,
+            book=self.book,
+            escrow=self.escrow,
+            store=self.receipts_store,
+            voucher_domain=self.chain.domain("FeeEscrow"),
+            receipt_domain=self.chain.domain("InferenceLedger"),
+            clock=self.clock,
+        )
+        for model in self.shelf.load_all(self.database):
+            service.serve(model)
+        return service
+
+    @cached_property
+    def settler(self) -> Settler:
+        """Posts, attests and pays."""
+        return Settler(
+            self.chain,
+            self.blobs,
+            self.receipts_store,
+            self.book,
+            host=self.host,
+            settler=self.keys.wallet(SETTLER),
+            validators=[self.keys.wallet(name) for name in VALIDATORS],
+            recompute=self.shelf.recompute,
+            forget=self.escrow.forget,
+            batch_size=self.settings.batch_size,
+        )
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Runs fine-tuning jobs."""
+        return Trainer(self)
+
+    def clock(self) -> float:
+        """Unix seconds on the chain's time, which can run ahead of this machine's after a demo moved it."""
+        return float(self.devchain.time())
+
+    # ---- reading ---------------------------------------------------------------------------------------------
+
+    def network(self) -> dict[str, Any]:
+        """What a stranger needs to check this network: the chain's RPC and where the contracts are."""
+        deployment = self.chain.deployment
+        assert deployment is not None  # noqa: S101
+        return {
+            "chain_id": self.chain.chain_id,
+            "rpc_url": self.devchain.rpc_url,
+            "host": self.host.address,
+            "base": self.settings.base,
+            "deployment": (self.home.path / "deployment.json").read_text(),
+        }
+
+    def overview(self) -> views.Overview:
+        """The network at a glance."""
+        return self.reader.overview()
+
+    def datanets(self) -> list[views.DatanetRow]:
+        """All Datanets."""
+        return self.reader.datanets()
+
+    def datanet(self, number: int) -> views.DatanetView:
+        """One Datanet."""
+        return self.reader.datanet(number)
+
+    def records(
+        self, datanet: int, text: str = "", status: str = "", contributor: str = "", offset: int = 0, limit: int = 50
+    ) -> tuple[list[views.RecordView], int]:
+        """Records that fit, and how many fit in all."""
+        return self.reader.records(datanet, text, status, contributor, offset, limit)
+
+    def record(self, digest: str) -> views.RecordView:
+        """One record by its hash."""
+        return self.reader.record(digest)
+
+    def models(self) -> list[views.ModelView]:
+        """All models that this node serves."""
+        return self.reader.models()
+
+    def model(self, number: int) -> views.ModelView:
+        """One model."""
+        return self.reader.model(number)
+
+    def receipts(self, offset: int = 0, limit: int = 50) -> tuple[list[views.ReceiptRow], int]:
+        """Receipts, newest first, and how many there are."""
+        return self.reader.receipts(offset, limit)
+
+    def receipt(self, name: str) -> views.ReceiptView:
+        """One receipt with its explanation."""
+        return self.reader.receipt(name)
+
+    def receipt_body(self, name: str) -> dict[str, Any]:
+        """The public body of a receipt."""
+        return self.reader.receipt_body(name)
+
+    def payouts(self) -> views.PayoutsView:
+        """Batches, earnings and the payout root."""
+        return self.reader.payouts()
+
+    def supply(self) -> views.SupplyView:
+        """The supply of OPEN against demand."""
+        return self.reader.supply()
+
+    def governance(self) -> views.GovernanceView:
+        """Parameters, proposals and votes."""
+        return self.reader.governance()
+
+    def verify(self, name: str) -> list[views.Check]:
+        """Recomputes one receipt from public data."""
+        return verify_here(self, name)
+
+    # ---- acting ----------------------------------------------------------------------------------------------
+
+    def contribute(self, datanet: int, account: str, records: list[Record], licence: str) -> views.Submission:
+        """Submits records as an account of this node, and tells what the gate noticed."""
+        submitted = self.curation.contribute(datanet, account, records, licence)
+        findings = [
+            views.GateFinding(row, finding.check, finding.severity, finding.message)
+            for row, found in enumerate(submitted.report.findings, 1)
+            for finding in found
+        ]
+        return views.Submission(submitted.id, len(records), findings)
+
+    def review(self, contribution: int) -> views.ContributionRow:
+        """Has a contribution judged by the reviewers whose keys this node holds."""
+        self.curation.review(contribution)
+        return self.reader.contribution(contribution)
+
+    def anchor(self, datanet: int) -> views.VersionRow:
+        """Anchors a Datanet's next version."""
+        number = self.curation.anchor(datanet).number
+        return next(version for version in self.reader.datanet(datanet).versions if version.number == number)
+
+    def create_key(self, cap: int, days: float) -> tuple[ApiKey, int, int]:
+        """An API key paid by this node's consumer account: (key, cap in wei, expiry in Unix seconds).
+
+        Raises:
+            InputError: the cap or the lifetime is not positive.
+        """
+        if cap <= 0 or not 0 < days <= 3650:
+            raise InputError(f"a key with a cap of {cap} wei for {days} days is worth nothing; both must be positive")
+        consumer = self.keys.wallet(CONSUMER)
+        key = ApiKey.create(consumer.address)
+        expiry = int(self.clock() + days * 86_400)
+        set_session_key(self.chain, consumer, key.signer.address, cap, expiry)
+        self.escrow.forget()
+        return key, cap, expiry
+
+    def chat(self, model_name: str, messages: list[dict[str, str]]) -> Iterator[str | views.ReceiptRow]:
+        """Answers on the page, paid by this node's consumer account: pieces of text, then the receipt."""
+        with self._page_lock:
+            if self._page_key is None:
+                self._page_key, _, _ = self.create_key(_PAGE_KEY_CAP, _PAGE_KEY_DAYS)
+        prompt, sampling = Prompt.chat(messages), Sampling()
+        for event in self.inference.answer(model_name, prompt, sampling, self._page_key, publish=True):
+            if isinstance(event, Piece):
+                yield event.text
+            else:
+                yield self.reader.receipt(event.receipt_id).row
+
+    def settle(self) -> int:
+        """Settles what waits; returns how many receipts were posted."""
+        return self.settle_now().posted
+
+    def settle_now(self) -> Settled:
+        """Settles what waits, and tells what was done."""
+        return self.settler.settle()
+
+    def claim(self, address: str) -> int:
+        """Claims what an account has earned, to that account; the settler pays the gas. Returns wei.
+
+        Raises:
+            InputError: the account has earned nothing.
+            NotFoundError: there is nothing more to claim.
+        """
+        return claim(self.chain, self.keys.wallet(SETTLER), address, self.reader.active_payouts())
+
+    def start_training(self, datanet: int, version: int, recipe: dict[str, Any], name: str) -> str:
+        """Starts a fine-tuning job in the background; returns its id."""
+        return self.trainer.start(datanet, version, recipe, name)
+
+    def training(self) -> views.TrainingProgress | None:
+        """The newest fine-tuning job; None if none was started."""
+        return self.trainer.progress()
+
+    def propose(self, key: str, value: int, description: str) -> str:
+        """Proposes to set one runtime parameter, as the first voter whose key this node holds; returns the id.
+
+        Raises:
+            InputError: an unknown parameter, or a value out of its bounds.
+            NotFoundError: this node holds no voter's key.
+        """
+        held = {self.keys.address(name): name for name in self.keys.names()}
+        for power in governance.voters(self.chain):
+            if power.account in held:
+                wallet = self.keys.wallet(held[power.account])
+                return str(governance.propose_parameter(self.chain, wallet, key, value, description))
+        raise NotFoundError("this node holds the key of no account with votes; wrap and delegate gOPEN first")
+
+    def vote(self, proposal: str, voter: str, support: str) -> None:
+        """Votes as an account whose key this node holds.
+
+        Raises:
+            InputError: the support is no such word, or the proposal's id is no number.
+            NotFoundError: the key is not here.
+        """
+        if support.upper() not in governance.Support.__members__:
+            raise InputError(f"{support!r} is no vote; say for, against or abstain")
+        wallet = self._wallet_of(voter)
+        governance.vote(self.chain, wallet, _proposal_number(proposal), governance.Support[support.upper()])
+
+    def proposal_state(self, proposal: str) -> str:
+        """Where a proposal stands."""
+        return governance.state(self.chain, _proposal_number(proposal)).name.lower()
+
+    def execute(self, proposal: str) -> str:
+        """Queues a proposal that passed, or executes one whose delay is over; returns its new state."""
+        number = _proposal_number(proposal)
+        if governance.state(self.chain, number) is governance.ProposalState.SUCCEEDED:
+            governance.queue(self.chain, self.host, number)
+        else:
+            governance.execute(self.chain, self.host, number)
+        return self.proposal_state(proposal)
+
+    def name_party(self, address: str, label: str, role: str) -> None:
+        """Gives an account the name that pages show."""
+        with self.database.session() as session:
+            session.merge(PartyRecord(address=address, label=label, role=role))
+
+    def start_settling(self, report: Callable[[Settled], None] = lambda _: None) -> None:
+        """Settles every ``settle_seconds`` in the background until the node closes."""
+
+        def work() -> None:
+            while not self._stop.wait(self.settings.settle_seconds):
+                try:
+                    settled = self.settle_now()
+                except Exception:
+                    _LOG.exception("settling failed; it is tried again in %d s", self.settings.settle_seconds)
+                    continue
+                if settled.posted:
+                    report(settled)
+
+        self._worker = threading.Thread(target=work, name="settling", daemon=True)
+        self._worker.start()
+
+    def _wallet_of(self, address: str) -> LocalAccount:
+        for name in self.keys.names():
+            if self.keys.address(name).lower() == address.lower():
+                return self.keys.wallet(name)
+        raise NotFoundError(f"this node does not hold the key of {address}; act with the wallet that does")
+
+
+def _proposal_number(text: str) -> int:
+    if not text.isdecimal():
+        raise InputError(f"{text!r} is no proposal's id; it is the number that `openledger gov list --json` shows")
+    return int(text)

@@ -1,0 +1,222 @@
+"""Models in memory: fetched by the hashes that the chain holds, served by the engine, explained by their influence index."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from openledger.attribution import InfluenceIndex, Query, SpanIndex, shares
+from openledger.chain import Chain
+from openledger.datanets import Version
+from openledger.modelfactory import TrainingRun
+from openledger.models import BaseModel, encode_dialogue, load_base
+from openledger.node.library import Library
+from openledger.openlora import Engine
+from openledger.primitives import ModelError, NotFoundError, VerificationError, from_hex, to_hex
+from openledger.settlement import PrivateBody, ReceiptBody, Recomputed
+from openledger.storage import BlobStore, Database, ModelRecord
+from openledger.studio import Explanation, Prompt, RecordInfluence, ServedModel, VerbatimSpan
+
+INDEX = "index"
+_TOP = 8
+_SPANS = 6
+
+
+class LoadedModel:
+    """One registered model, unpacked and checked against the chain.
+
+    Attributes:
+        id: the model's number on the chain.
+        adapter: what the engine calls it.
+        index: its influence index.
+    """
+
+    def __init__(self, id: int, adapter: str, base: BaseModel, index: InfluenceIndex, spans: SpanIndex) -> None:  # noqa: A002
+        self.id = id
+        self.adapter = adapter
+        self.index = index
+        self._base = base
+        self._spans = spans
+        self._lock = threading.Lock()
+
+    def explain(self, prompt_ids: Sequence[int], output_ids: Sequence[int]) -> Explanation:
+        """Who shaped an output: measured influence as shares, by token, and verbatim spans."""
+        query = Query([*prompt_ids, *output_ids], len(prompt_ids))
+        hashes = self.index.record_hashes
+        with self._lock:
+            scores = self.index.scores(self._base.model, [query])[0]
+            divided = shares(scores, self.index)
+            credited = sorted(divided.ppm, key=lambda position: (-divided.ppm[position], position))[:_TOP]
+            by_token = self.index.token_scores(self._base.model, query, credited) if credited else None
+        found = self._spans.spans(list(output_ids))
+        return Explanation(
+            shares=tuple(sorted((hashes[position], ppm) for position, ppm in divided.ppm.items() if ppm)),
+            residual_ppm=divided.residual_ppm,
+            top=tuple(
+                RecordInfluence(
+                    hashes[position],
+                    divided.ppm[position],
+                    float(scores[position]),
+                    tuple(float(value) for value in by_token[:, column]),
+                )
+                for column, position in enumerate(credited)
+                if by_token is not None
+            ),
+            tokens=_texts(self._base.tokenizer, output_ids),
+            spans=tuple(
+                VerbatimSpan(span.start, span.length, tuple(hashes[record] for record in span.records), span.rarity)
+                for span in found[:_SPANS]
+            ),
+        )
+
+
+class Shelf:
+    """The base model, the engine, and every registered model that was asked for.
+
+    Args:
+        base: base model by folder or hub id; None for the one that ships.
+        chain: where models are registered.
+        blobs: where their files are.
+        work: folder to unpack them in.
+        library: the Datanets' records.
+    """
+
+    def __init__(self, base: str | None, chain: Chain, blobs: BlobStore, work: Path, library: Library) -> None:
+        self.base = load_base(base)
+        self.engine = Engine(self.base)
+        self._chain = chain
+        self._blobs = blobs
+        self._work = work
+        self._library = library
+        self._models: dict[int, LoadedModel] = {}
+        self._lock = threading.Lock()
+
+    def load_all(self, database: Database) -> list[ServedModel]:
+        """Every model that this node serves."""
+        with database.session() as session:
+            numbers = list(session.scalars(select(ModelRecord.id).order_by(ModelRecord.id)))
+        return [self.load(database, number) for number in numbers]
+
+    def load(self, database: Database, number: int) -> ServedModel:
+        """One model, ready to be served."""
+        with database.session() as session:
+            row = session.get(ModelRecord, number)
+        if row is None:
+            raise NotFoundError(f"no model {number} in this node's database")
+        loaded = self.model(number)
+        registry = self._chain.contract("ModelRegistry").functions
+        entry = registry.model(number).call()[0]
+        return ServedModel(
+            id=number,
+            name=row.name,
+            owner=str(registry.ownerOf(number).call()),
+            created=int(row.meta.get("created", 0)),  # type: ignore[call-overload]
+            input_price=int(entry[8]),
+            output_price=int(entry[9]),
+            adapter=loaded.adapter,
+            explain=loaded.explain,
+            contributor_of=lambda record: self._library.find(record).contribution.contributor,
+        )
+
+    def model(self, number: int) -> LoadedModel:
+        """A model by its number on the chain: fetched, checked and loaded on first use.
+
+        Raises:
+            NotFoundError: it is not registered, or its files are not among the blobs.
+            ModelError: it needs another base model.
+            VerificationError: its files are not what the chain says.
+        """
+        with self._lock:
+            if number not in self._models:
+                self._models[number] = self._fetch(number)
+            return self._models[number]
+
+    def recompute(self, body: ReceiptBody, private: PrivateBody) -> Recomputed:
+        """Generates and attributes a receipt's answer anew."""
+        loaded = self.model(body.receipt.model)
+        prompt, sampling = Prompt.from_json(private.prompt)
+        prompt_ids = prompt.encode(self.base.tokenizer)
+        finished = self.engine.complete(loaded.adapter, prompt_ids, sampling)
+        explanation = loaded.explain(prompt_ids, finished.token_ids)
+        return Recomputed(
+            shares=explanation.shares,
+            residual_ppm=explanation.residual_ppm,
+            prompt_tokens=len(prompt_ids),
+            output_tokens=len(finished.token_ids),
+            output=finished.text,
+        )
+
+    def _fetch(self, number: int) -> LoadedModel:
+        entry = self._chain.contract("ModelRegistry").functions.model(number).call()[0]
+        base, adapter, root, _, index_hash, _, datanet, version = entry[:8]
+        if bytes(base) != self.base.digest:
+            raise ModelError(
+                f"model {number} was tuned from the base {to_hex(base)}, and this node runs {to_hex(self.base.digest)}; "
+                "set OPENLEDGER_BASE to the base that the model's card names"
+            )
+        folder = self._work / f"model-{number}"
+        self._blobs.get_folder(from_hex(str(entry[10]).removeprefix("blob:"), 32), folder)
+        run = TrainingRun.load(folder)
+        index = InfluenceIndex.load(folder / INDEX)
+        _same(number, "adapter", bytes(adapter), run.adapter_digest)
+        _same(number, "influence index", bytes(index_hash), index.digest())
+        _, anchored = read_version(self._chain, self._blobs, datanet, version)
+        _same(number, "Datanet version", bytes(root), anchored.root)
+        name = f"model-{number}"
+        self.engine.add(name, run.adapter)
+        return LoadedModel(number, name, self.base, index, self._span_index(index))
+
+    def _span_index(self, index: InfluenceIndex) -> SpanIndex:
+        documents = []
+        for digest in index.record_hashes:
+            value = self._library.find(digest).value
+            dialogue = encode_dialogue(self.base.tokenizer, value["question"], value["answer"])
+            documents.append(list(dialogue.token_ids))
+        return SpanIndex.build(documents)
+
+
+def read_version(chain: Chain, blobs: BlobStore, datanet: int, number: int) -> tuple[int, Version]:
+    """(number, version) of a Datanet; number 0 is the newest. Checked against the root on the chain.
+
+    Raises:
+        NotFoundError: no such Datanet or version.
+        VerificationError: the manifest does not give the anchored root.
+    """
+    logs = [log for log in chain.events("DatanetRegistry", "VersionAnchored") if log["args"]["datanet"] == datanet]
+    chosen = [log for log in logs if number in (0, log["args"]["version"])]
+    if not chosen:
+        raise NotFoundError(
+            f"Datanet {datanet} has no version {number or 'at all'}; `openledger datanet show {datanet}` lists them"
+        )
+    args = chosen[-1]["args"]
+    version = Version.from_bytes(blobs.get(bytes(args["manifest"])))
+    if version.root != bytes(args["root"]):
+        raise VerificationError(
+            f"the manifest of version {args['version']} gives the root {to_hex(version.root)}, "
+            f"the chain holds {to_hex(args['root'])}"
+        )
+    return int(args["version"]), version
+
+
+def _same(number: int, what: str, registered: bytes, found: bytes) -> None:
+    if registered != found:
+        raise VerificationError(
+            f"model {number}'s {what} has the hash {to_hex(found)}, and {to_hex(registered)} is registered; fetch it again"
+        )
+
+
+def _texts(tokenizer: Any, token_ids: Sequence[int]) -> tuple[str, ...]:
+    """The tokens as text; joined they are the decoded output, whatever bytes a token cuts."""
+    texts, shown = [], ""
+    for end in range(1, len(token_ids) + 1):
+        whole = tokenizer.decode(list(token_ids[:end]), skip_special_tokens=True)
+        if whole.endswith("\ufffd") and end < len(token_ids):
+            texts.append("")
+            continue
+        texts.append(whole[len(shown) :])
+        shown = whole
+    return tuple(texts)
