@@ -104,13 +104,13 @@ library StakeTree {
         uint256 width = weightAt(tree, account, clock);
         if (width == 0) return;
         uint256 start = _sumBefore(tree, tree.slots[account], clock);
-        uint256 at = holes.count++;
-        for (; at > 0 && holes.starts[at - 1] > start; --at) {
-            holes.starts[at] = holes.starts[at - 1];
-            holes.widths[at] = holes.widths[at - 1];
+        uint256 place = holes.count++;
+        for (; place > 0 && holes.starts[place - 1] > start; --place) {
+            holes.starts[place] = holes.starts[place - 1];
+            holes.widths[place] = holes.widths[place - 1];
         }
-        holes.starts[at] = start;
-        holes.widths[at] = width;
+        holes.starts[place] = start;
+        holes.widths[place] = width;
         holes.weight += width;
     }
 

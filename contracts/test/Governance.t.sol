@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
+import {IGovernor} from "@openzeppelin/contracts/governance/IGovernor.sol";
+import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
+import {GOPEN} from "../src/GOPEN.sol";
+import {OpenLedgerGovernor} from "../src/OpenLedgerGovernor.sol";
+import {Vesting} from "../src/Vesting.sol";
+import {ParameterKeys} from "../src/libraries/ParameterKeys.sol";
+import {System} from "./utils/System.sol";
+import {Test} from "./utils/Test.sol";
+
+contract GovernanceTest is System {
+    GOPEN private _token;
+    TimelockController private _timelock;
+    OpenLedgerGovernor private _governor;
+    address private _holder = account("holder");
+
+    function setUp() public override {
+        super.setUp();
+        _token = new GOPEN();
+        address[] memory open = new address[](1);
+        _timelock = new TimelockController(2 days, new address[](0), open, address(this));
+        _governor = new OpenLedgerGovernor(
+            IVotes(address(_token)),
+            _timelock,
+            OpenLedgerGovernor.Settings(1 days, 5 days, 1 days, 100 ether, 4, 1_000 ether)
+        );
+        _timelock.grantRole(_timelock.PROPOSER_ROLE(), address(_governor));
+        access.grantRole(0, address(_timelock), 0);
+        _wrap(_holder, 1_000 ether);
+        vm.warp(block.timestamp + 1);
+    }
+
+    function test_AVoteChangesAParameterFromProposalToExecution() public {
+        (uint256 id, bytes memory call) = _propose();
+        vm.warp(block.timestamp + 1 days + 1);
+        vm.prank(_holder);
+        _governor.castVote(id, 1);
+        vm.warp(block.timestamp + 5 days);
+        (address[] memory targets, uint256[] memory values, bytes[] memory calls) = _action(call);
+        _governor.queue(targets, values, calls, keccak256("why"));
+        vm.expectRevert();
+        _governor.execute(targets, values, calls, keccak256("why"));
+        vm.warp(block.timestamp + 2 days);
+        _governor.execute(targets, values, calls, keccak256("why"));
+        vm.assertEq(parameters.get(ParameterKeys.FEE_HOST), 100_000, "changed");
+    }
+
+    function test_AVoteBelowTheFloorFailsHoweverLittleIsWrapped() public {
+        vm.prank(_holder);
+        _token.withdraw(1 ether);
+        vm.warp(block.timestamp + 1);
+        (uint256 id,) = _propose();
+        vm.warp(block.timestamp + 1 days + 1);
+        vm.prank(_holder);
+        _governor.castVote(id, 1);
+        vm.warp(block.timestamp + 5 days);
+        vm.assertTrue(_governor.state(id) == IGovernor.ProposalState.Defeated, "all votes but below the floor");
+    }
+
+    function test_TheQuorumGrowsWithWhatIsWrapped() public {
+        vm.assertEq(_governor.quorum(block.timestamp - 1), 1_000 ether, "floor");
+        _wrap(account("whale"), 999_000 ether);
+        vm.warp(block.timestamp + 1);
+        vm.assertEq(_governor.quorum(block.timestamp - 1), 40_000 ether, "4%");
+    }
+
+    function test_AQuorumReachedLateGivesTheOthersTimeToAnswer() public {
+        (uint256 id,) = _propose();
+        vm.warp(_governor.proposalDeadline(id) - 1);
+        vm.prank(_holder);
+        _governor.castVote(id, 1);
+        vm.assertEq(_governor.proposalDeadline(id), block.timestamp + 1 days, "extended");
+    }
+
+    function test_TheFloorIsChangedByVoteOnly() public {
+        vm.expectRevert(abi.encodeWithSelector(IGovernor.GovernorOnlyExecutor.selector, address(this)));
+        _governor.setQuorumFloor(0);
+    }
+
+    function testFuzz_VotesAreWhatIsWrapped(uint256 wrapped, uint256 unwrapped) public {
+        wrapped = bound(wrapped, 0, 1e27);
+        unwrapped = bound(unwrapped, 0, wrapped);
+        address someone = account("someone");
+        _wrap(someone, wrapped);
+        vm.prank(someone);
+        _token.withdraw(unwrapped);
+        vm.assertEq(_token.getVotes(someone), wrapped - unwrapped, "votes");
+        vm.assertEq(_token.totalSupply(), address(_token).balance, "backed");
+        vm.assertEq(someone.balance, unwrapped, "returned");
+    }
+
+    function test_TeamTokensWaitForTheCliffAndThenVestLinearly() public {
+        uint64 launch = uint64(block.timestamp);
+        vm.deal(address(this), 360 ether);
+        Vesting vesting = new Vesting{value: 360 ether}("team", account("team"), launch, 360 days, 1_080 days);
+        vm.assertEq(vesting.vestedAmount(launch + 360 days), 0, "cliff");
+        vm.assertEq(vesting.vestedAmount(launch + 360 days + 108 days), 36 ether, "a tenth");
+        vm.assertEq(vesting.vestedAmount(launch + 1_440 days), 360 ether, "all");
+        vm.warp(launch + 900 days);
+        vesting.release();
+        vm.assertEq(account("team").balance, 180 ether, "half");
+        vm.prank(account("team"));
+        vm.expectRevert(Vesting.CannotRenounce.selector);
+        vesting.renounceOwnership();
+    }
+
+    function _wrap(address holder, uint256 amount) private {
+        vm.deal(holder, amount);
+        vm.startPrank(holder);
+        _token.deposit{value: amount}();
+        _token.delegate(holder);
+        vm.stopPrank();
+    }
+
+    function _propose() private returns (uint256 id, bytes memory call) {
+        call = abi.encodeCall(parameters.set, (ParameterKeys.FEE_HOST, 100_000));
+        (address[] memory targets, uint256[] memory values, bytes[] memory calls) = _action(call);
+        vm.prank(_holder);
+        id = _governor.propose(targets, values, calls, "why");
+    }
+
+    function _action(bytes memory call)
+        private
+        view
+        returns (address[] memory targets, uint256[] memory values, bytes[] memory calls)
+    {
+        (targets, values, calls) = (new address[](1), new uint256[](1), new bytes[](1));
+        (targets[0], calls[0]) = (address(parameters), call);
+    }
+}
+
+/// @dev Random holders of gOPEN.
+contract WrapActions is Test {
+    GOPEN private immutable _token;
+
+    address[] public holders;
+
+    constructor(GOPEN token) {
+        _token = token;
+        for (uint160 i = 1; i <= 4; ++i) holders.push(address(0xB0B000 + i));
+    }
+
+    function wrap(uint256 who, uint256 amount) external {
+        address holder = holders[who % 4];
+        amount = bound(amount, 0, 1_000 ether);
+        vm.deal(holder, holder.balance + amount);
+        vm.startPrank(holder);
+        (bool sent,) = address(_token).call{value: amount}("");
+        vm.assertTrue(sent, "wrapped by sending");
+        vm.stopPrank();
+    }
+
+    function unwrap(uint256 who, uint256 amount) external {
+        address holder = holders[who % 4];
+        uint256 held = _token.balanceOf(holder);
+        vm.prank(holder);
+        _token.withdraw(bound(amount, 0, held + held / 8));
+    }
+
+    function send(uint256 from, uint256 to, uint256 amount) external {
+        address holder = holders[from % 4];
+        uint256 held = _token.balanceOf(holder);
+        vm.prank(holder);
+        bool moved = _token.transfer(holders[to % 4], bound(amount, 0, held));
+        vm.assertTrue(moved, "moved");
+    }
+
+    function delegate(uint256 from, uint256 to) external {
+        vm.prank(holders[from % 4]);
+        _token.delegate(holders[to % 4]);
+    }
+}
+
+contract WrapInvariants is Test {
+    GOPEN private _token;
+    WrapActions private _actions;
+
+    function setUp() public {
+        _token = new GOPEN();
+        _actions = new WrapActions(_token);
+        bytes4[] memory selectors = new bytes4[](4);
+        selectors[0] = WrapActions.wrap.selector;
+        selectors[1] = WrapActions.unwrap.selector;
+        selectors[2] = WrapActions.send.selector;
+        selectors[3] = WrapActions.delegate.selector;
+        target(address(_actions), selectors);
+    }
+
+    function invariant_EveryTokenIsBackedAndVotesAreTheDelegatedTokens() public view {
+        vm.assertEq(address(_token).balance, _token.totalSupply(), "backed 1:1");
+        uint256 votes;
+        uint256 delegated;
+        for (uint256 i; i < 4; ++i) {
+            address holder = _actions.holders(i);
+            votes += _token.getVotes(holder);
+            if (_token.delegates(holder) != address(0)) delegated += _token.balanceOf(holder);
+        }
+        vm.assertEq(votes, delegated, "votes");
+    }
+}
