@@ -14,7 +14,7 @@ from openledger.datanets.privacy import find_private
 from openledger.datanets.reading import check_row
 from openledger.datanets.records import Record
 from openledger.datanets.terms import Terms
-from openledger.datanets.wording import Match, Similarity, dates
+from openledger.datanets.wording import Match, Similarity
 from openledger.primitives import record_hash, to_hex
 
 GATE_VERSION = 1
@@ -94,20 +94,28 @@ def inspect(records: Sequence[Record], licence: str, terms: Terms, known: Sequen
         known: records accepted or submitted earlier, whoever sent them.
     """
     everything = [*known, *records]
-    similarity = Similarity([record.text for record in everything])
-    matches = similarity.matches(len(known))
+    similarity = Similarity([record.text for record in everything], len(known))
+    matches = similarity.matches()
     first: dict[bytes, int] = {}
     for position, record in enumerate(everything):
         first.setdefault(record.hash, position)
-    findings, closest = [], []
-    for row, (record, match) in enumerate(zip(records, matches, strict=True), 1):
+    findings: list[tuple[Finding, ...]] = []
+    closest: list[Record | None] = []
+    for row, (record, alike) in enumerate(zip(records, matches, strict=True), 1):
         position = len(known) + row - 1
         twin = first[record.hash] if first[record.hash] < position else None
-        found = _own(row, record, licence, terms)
-        found += _likeness(record, everything, len(known), twin, match, similarity, terms)
-        findings.append(tuple(found))
-        nearest = twin if twin is not None else match.position if match else None
-        closest.append(everything[nearest] if nearest is not None else None)
+        likeness = _likeness(position, twin, alike, similarity, terms)
+        own = _own(row, record, licence, terms)
+        if likeness is None:
+            findings.append(tuple(own))
+            closest.append(everything[alike[0].position] if alike else None)
+            continue
+        check, severity, other, message = likeness
+        here = f"row {other - len(known) + 1} of this contribution"
+        where = here if other >= len(known) else "an earlier contribution"
+        found = Finding(check, severity, f"{message} a record in {where}", everything[other].hash)
+        findings.append((*own, found))
+        closest.append(everything[other])
     return GateReport(tuple(findings), tuple(closest), terms.policy_hash)
 
 
@@ -133,29 +141,15 @@ def _strings(value: Any) -> list[str]:
 
 
 def _likeness(
-    record: Record,
-    everything: Sequence[Record],
-    known: int,
-    twin: int | None,
-    match: Match | None,
-    similarity: Similarity,
-    terms: Terms,
-) -> list[Finding]:
-    def place(position: int) -> str:
-        where = f"row {position - known + 1} of this contribution" if position >= known else "an earlier contribution"
-        return f"a record in {where}"
-
+    position: int, twin: int | None, alike: Sequence[Match], similarity: Similarity, terms: Terms
+) -> tuple[str, Severity, int, str] | None:
+    """What a record is too much like: check, severity, the other's position and words that lead to it."""
     if twin is not None:
-        return [Finding("duplicate", "fail", f"the same bytes as {place(twin)}", record.hash)]
-    if match is None:
-        return []
-    other = everything[match.position]
-    if match.similarity_ppm >= terms.policy.near_duplicate_ppm:
-        percent = match.similarity_ppm // 10_000
-        return [Finding("near-duplicate", "warn", f"{percent}% like {place(match.position)}", other.hash)]
-    day = set(dates(record.text)) & set(dates(other.text))
-    names = similarity.shared_rare(record.text, other.text) if day else []
-    if names:
-        message = f"names the same day ({min(day)}) and {', '.join(names[:3])} as {place(match.position)}"
-        return [Finding("same-event", "warn", message, other.hash)]
-    return []
+        return "duplicate", "fail", twin, "the same bytes as"
+    if alike and alike[0].similarity_ppm >= terms.policy.near_duplicate_ppm:
+        return "near-duplicate", "warn", alike[0].position, f"{alike[0].similarity_ppm // 10_000}% like"
+    for match in alike:
+        shared = similarity.same_event(position, match.position)
+        if shared:
+            return "same-event", "warn", match.position, f"names {', '.join(shared[:4])} as does"
+    return None

@@ -49,6 +49,9 @@ class Amount:
     value: Decimal
     currency: str
 
+    def __str__(self) -> str:
+        return f"${self.value:,f}" if self.currency == "$" else f"{self.value:,f} {self.currency}".rstrip()
+
 
 def spoken_loss(reported: str | None) -> str:
     """How a record says a reported loss: ``"~$1.4M"`` becomes ``"about $1.4 million"``.
@@ -69,15 +72,33 @@ def spoken_loss(reported: str | None) -> str:
 
 def amounts(text: str) -> list[Amount]:
     """The amounts named in a text, in order: numbers with a currency, a scale or grouped digits. Days are none."""
-    without_dates = re.sub(r"\d{4}-\d{2}-\d{2}", " ", text)
-    found = []
-    for match in _REPORTED.finditer(without_dates):
-        before = without_dates[: match.start("number")][-1:]
-        currency = _currency(match)
-        if before.isalnum() or before in {"-", "_", "."} or not (currency or match["scale"] or "," in match["number"]):
-            continue
-        found.append(Amount(_value(match), currency))
-    return found
+    return [Amount(_value(match), _currency(match)) for match in _amounts(_without_days(text))]
+
+
+def without_amounts(text: str) -> str:
+    """The text with every amount and ISO day left out."""
+    plain = _without_days(text)
+    for match in reversed(_amounts(plain)):
+        plain = f"{plain[: match.start()]} {plain[match.end() :]}"
+    return plain
+
+
+def _without_days(text: str) -> str:
+    return re.sub(r"\d{4}-\d{2}-\d{2}", " ", text)
+
+
+def _amounts(text: str) -> list[re.Match[str]]:
+    return [
+        match
+        for match in _REPORTED.finditer(text)
+        if not _glued(text[: match.start("number")][-1:])
+        and (_currency(match) or match["scale"] or "," in match["number"])
+    ]
+
+
+def _glued(before: str) -> bool:
+    """Whether a number belongs to the name before it, as in ERC-4626 or v2."""
+    return before.isalnum() or before in {"-", "_", "."}
 
 
 def _number(text: str) -> Decimal:

@@ -22,7 +22,7 @@ def _is_number(text: str) -> bool:
 def _luhn(text: str) -> bool:
     digits = [int(sign) for sign in reversed(text) if sign.isdigit()]
     doubled = sum(sum(divmod(2 * digit, 10)) for digit in digits[1::2])
-    return (sum(digits[::2]) + doubled) % 10 == 0 and len(set(digits)) > 2
+    return (sum(digits[::2]) + doubled) % 10 == 0 and len(set(digits)) > 1
 
 
 def _iban(text: str) -> bool:

@@ -53,7 +53,7 @@ class ContributionEntry:
 def create_datanet(chain: Chain, owner: LocalAccount, terms: Terms, uri: str = "") -> int:
     """Registers a Datanet with the hashes of its schema and policy. Returns its id."""
     call = chain.contract(_REGISTRY).functions.createDatanet(terms.name, terms.schema_hash, terms.policy_hash, uri)
-    return int(_event(chain, chain.send(owner, call), "DatanetCreated")["id"])
+    return int(_event(chain, chain.send(owner, call), "DatanetCreated")["datanet"])
 
 
 def next_nonce(chain: Chain, contributor: str) -> int:

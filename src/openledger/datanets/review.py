@@ -19,7 +19,7 @@ from openledger.datanets.exploits import Source, load_sources, load_weaknesses
 from openledger.datanets.gate import Finding, GateReport
 from openledger.datanets.losses import NOT_REPORTED, Amount, amounts
 from openledger.datanets.records import Record
-from openledger.datanets.wording import Similarity, dates, words
+from openledger.datanets.wording import dates, words
 from openledger.primitives import InputError, keccak, to_hex
 
 _TOLERANCE_PPM = 20_000
@@ -269,7 +269,7 @@ def _wrong_amount(record: Record, source: Source) -> str | None:
     for amount in said:
         if not any(_same(amount, other) for other in reported):
             known = source.spoken_loss
-            return f"the amount {amount.value:,f} {amount.currency} is not in the source, which says: {known}"
+            return f"the amount {amount} is not in the source, which says: {known}"
     if amounts(source.spoken_loss) and not said:
         return f"the answer does not give the amount, {source.spoken_loss}"
     stated = record.facts.get("lost")
@@ -296,11 +296,8 @@ def _wrong_lesson(record: Record) -> str | None:
         return f"{record.reference!r} is no known class of weakness"
     if not set(_content(named.name)) & set(_content(record.question)):
         return f"the question does not ask about {named.name}"
-    texts = [" ".join((*weakness.why, *weakness.prevention)) for weakness in weaknesses.values()]
-    similarity = Similarity([*texts, record.answer])
-    scores = [similarity.similarity_ppm(len(texts), position) for position in range(len(texts))]
-    best = list(weaknesses.values())[scores.index(max(scores))]
-    return None if best.key == named.key else f"the answer explains {best.name}, not {named.name}"
+    other = _explains_other(record.answer, named.key)
+    return f"the answer explains {other}, not {named.name}" if other else None
 
 
 def _near_copy(item: ReviewItem) -> str | None:
@@ -335,13 +332,17 @@ def _unfit_explanation(item: ReviewItem) -> str | None:
     """Whether the text explains another class of weakness than the one that its cause belongs to."""
     if item.source is None:
         return None
-    said = frozenset(_content(item.record.answer))
+    other = _explains_other(item.record.answer, item.source.weakness)
+    return f"the explanation is one of {other}; the cause is {item.source.label!r}" if other else None
+
+
+def _explains_other(answer: str, weakness: str) -> str | None:
+    """The name of the class of weakness that an answer explains instead of ``weakness``; None where it may be that one."""
+    said = frozenset(_content(answer))
     covered = {key: max(_covered(sentence, said) for sentence in sentences) for key, sentences in _lessons().items()}
-    own = covered.pop(item.source.weakness)
+    own = covered.pop(weakness)
     best = max(covered, key=lambda key: covered[key])
-    if covered[best] >= 800_000 and own < 400_000:
-        return f"the explanation is one of {load_weaknesses()[best].name}; the cause is {item.source.label!r}"
-    return None
+    return load_weaknesses()[best].name if covered[best] >= 800_000 and own < 400_000 else None
 
 
 @cache
