@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from openledger.chain.toolchain import find_program
 from openledger.primitives import ChainError
 
 _START_SECONDS = 30.0
@@ -90,6 +89,9 @@ class Anvil(Rpc):
     def __init__(
         self, genesis: Path, log: Path, *, chain_id: int, timestamp: int, gas_limit: int, history: int
     ) -> None:
+        # Imported here so that `python -m openledger.chain.toolchain` finds its module not yet loaded.
+        from openledger.chain.toolchain import find_program
+
         super().__init__(_free_port(), log)
         command = [
             str(find_program("anvil")), "--network", "optimism", "--hardfork", "isthmus",

@@ -5,15 +5,12 @@
     python -m openledger.chain.build            compile contracts/ and write the artifacts
     python -m openledger.chain.build --check    compile and compare; exit status 1 if an artifact differs
     python -m openledger.chain.build --test     run the Solidity tests
-    python -m openledger.chain.build --install  fetch forge, anvil, solc and OpenZeppelin's contracts with npm
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,14 +22,9 @@ from openledger.primitives import ConfigurationError, OpenLedgerError
 ARTIFACTS = Path(__file__).resolve().parent / "artifacts"
 
 
-def install(folder: Path) -> None:
-    """Installs what ``folder/package-lock.json`` pins, without running any package's scripts."""
-    _run([*toolchain.npm_command(), "ci", "--ignore-scripts"], folder)
-
-
 def compile_contracts(folder: Path) -> dict[str, str]:
     """Compiles the Foundry project and returns the text of each artifact file by contract name."""
-    _run([str(toolchain.find_program("forge")), "build", "--skip", "test"], folder)
+    toolchain.run([str(toolchain.find_program("forge")), "build", "--skip", "test"], folder)
     return {name: _artifact_text(folder / "out", name) for name in CONTRACTS}
 
 
@@ -60,28 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m openledger.chain.build", description="Build the contracts.")
     parser.add_argument("--check", action="store_true", help="compare with the shipped artifacts, write nothing")
     parser.add_argument("--test", action="store_true", help="run the Solidity tests")
-    parser.add_argument("--install", action="store_true", help="fetch the compiler and libraries with npm first")
     options = parser.parse_args(arguments)
     try:
-        return _build(check=options.check, test=options.test, fetch=options.install)
+        return _build(check=options.check, test=options.test)
     except OpenLedgerError as error:
         print(error, file=sys.stderr)
         return error.exit_code
 
 
-def _build(*, check: bool, test: bool, fetch: bool) -> int:
+def _build(*, check: bool, test: bool) -> int:
     folder = toolchain.contracts_folder()
     if folder is None:
-        if fetch:
-            raise ConfigurationError(
-                "this is not a checkout of the repository; run `npm install @foundry-rs/anvil` in "
-                f"{toolchain.data_folder()} to get the development chain"
-            )
         raise ConfigurationError("the contracts' source is not here; run this from a checkout of the repository")
-    if fetch or not (folder / "node_modules").is_dir():
-        install(folder)
+    if not (folder / "node_modules").is_dir():
+        toolchain.install()
     if test:
-        _run([str(toolchain.find_program("forge")), "test"], folder)
+        toolchain.run([str(toolchain.find_program("forge")), "test"], folder)
         return 0
     artifacts = compile_contracts(folder)
     if not check:
@@ -99,13 +85,6 @@ def _artifact_text(out: Path, name: str) -> str:
     compiled = json.loads((out / f"{name}.sol" / f"{name}.json").read_text(encoding="utf-8"))
     content = {"abi": compiled["abi"], "bytecode": compiled["bytecode"]["object"], "contract": name}
     return json.dumps(content, separators=(",", ":"), sort_keys=True) + "\n"
-
-
-def _run(command: list[str], folder: Path) -> None:
-    path = os.pathsep.join([str(toolchain.node_folder()), os.environ.get("PATH", "")])
-    result = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, check=False)
-    if result.returncode != 0:
-        raise ConfigurationError(f"`{' '.join(command)}` in {folder} ended with status {result.returncode}")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,25 @@
 """Where the outside programs are: ``anvil`` to run the development chain, ``forge`` and ``node`` to build the contracts.
 
 Only the development chain needs ``anvil``; the compiled contracts ship with the package, so nobody else needs a compiler.
+``python -m openledger.chain.toolchain --install`` fetches them with npm: all of them in a checkout of the repository, at the
+versions that ``contracts/package-lock.json`` pins; elsewhere ``anvil`` alone, into the user's data folder.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from openledger.primitives import ConfigurationError
+from openledger.primitives import ConfigurationError, OpenLedgerError
+
+ANVIL_PACKAGE = "@foundry-rs/anvil@1.7.1"
+"""The version whose replays are known to give the same blocks; a checkout pins the same one."""
 
 _PACKAGES = {
     ("linux", "x86_64"): "linux-amd64",
@@ -36,8 +44,9 @@ def data_folder() -> Path:
 def find_program(name: str) -> Path:
     """The ``anvil`` or ``forge`` program.
 
-    Looks at the environment variable ``OPENLEDGER_<NAME>``, then in ``PATH``, in ``contracts/node_modules`` of a checkout
-    and in ``node_modules`` of the user's data folder.
+    Looks at the environment variable ``OPENLEDGER_<NAME>``, then in ``contracts/node_modules`` of a checkout, in
+    ``node_modules`` of the user's data folder and last in ``PATH``: the pinned version comes before any other, since another
+    version may replay a journal to other blocks.
 
     Raises:
         ConfigurationError: it is nowhere; the message says how to install it.
@@ -50,13 +59,13 @@ def find_program(name: str) -> Path:
                 f"{variable} is {named!r}, which is no program that can be run; correct or unset it"
             )
         return path
-    if found := shutil.which(name):
-        return Path(found)
     for folder in (contracts_folder(), data_folder()):
         if folder and (packaged := _packaged(folder / "node_modules", name)):
             return packaged
+    if found := shutil.which(name):
+        return Path(found)
     raise ConfigurationError(
-        f"{name} was not found; run `python -m openledger.chain.build --install`, or install Foundry, "
+        f"{name} was not found; run `python -m openledger.chain.toolchain --install`, or install Foundry, "
         f"or set {variable} to the program's path"
     )
 
@@ -80,9 +89,55 @@ def npm_command() -> list[str]:
     return [str(folder / "node"), str(folder.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
+def run(command: Sequence[str], folder: Path) -> None:
+    """Runs a program in ``folder`` with Node.js in its path.
+
+    Raises:
+        ConfigurationError: it ended with another status than 0.
+    """
+    path = os.pathsep.join([str(node_folder()), os.environ.get("PATH", "")])
+    result = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, check=False)
+    if result.returncode != 0:
+        raise ConfigurationError(f"`{' '.join(command)}` in {folder} ended with status {result.returncode}")
+
+
+def install() -> Path:
+    """Fetches the programs with npm, running none of the packages' own scripts; returns the folder they are in.
+
+    Raises:
+        ConfigurationError: npm failed.
+    """
+    if folder := contracts_folder():
+        run([*npm_command(), "ci", "--ignore-scripts"], folder)
+        return folder
+    folder = data_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    run([*npm_command(), "install", "--ignore-scripts", "--prefix", str(folder), ANVIL_PACKAGE], folder)
+    return folder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m openledger.chain.toolchain", description="The chain's tools.")
+    parser.add_argument("--install", action="store_true", help="fetch them with npm")
+    options = parser.parse_args(arguments)
+    try:
+        if options.install:
+            install()
+        print(find_program("anvil"))
+    except OpenLedgerError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 def _packaged(modules: Path, name: str) -> Path | None:
     platform_name = _PACKAGES.get((sys.platform, platform.machine()))
     if platform_name is None:
         return None
     path = modules / "@foundry-rs" / f"{name}-{platform_name}" / "bin" / name
     return path if path.is_file() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
