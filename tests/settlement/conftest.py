@@ -33,15 +33,24 @@ from openledger.settlement import (
     Batch,
     ChainEscrow,
     MemoryVoucherStore,
+    Payouts,
     PostedBatch,
     PrivateBody,
+    ProposedRoot,
     ReceiptBody,
+    Recompute,
+    Recomputed,
+    Validator,
     VoucherBook,
     VoucherSigner,
+    activate,
+    active_payouts,
     deposit,
     inference_fee,
     next_sequence,
     post_batch,
+    prepare,
+    propose_root,
     redeem,
     shares_root,
     sign_receipt,
@@ -140,6 +149,37 @@ class World:
 
     def redeem(self) -> int:
         return sum(redeem(self.chain, self.wallet("host"), signed) for signed in self.book.unredeemed())
+
+    @staticmethod
+    def honest(body: ReceiptBody, private: PrivateBody) -> Recomputed:
+        """The recomputation of somebody who finds what the host found."""
+        tokens = len(private.output.split())
+        return Recomputed(body.shares, body.residual_ppm, body.receipt.prompt_tokens, tokens, private.output)
+
+    def validator(self, name: str, recompute: Recompute | None = None) -> Validator:
+        """A validator that the host shows everything it has published."""
+
+        def shown(number: int) -> list[tuple[ReceiptBody, PrivateBody | None]]:
+            return [(body, self.privates.get(body.private_hash)) for body in self.bodies[number]]
+
+        return Validator(self.chain, self.wallet(name), self.blobs, shown, recompute or self.honest)
+
+    def settle(self) -> ProposedRoot:
+        """Prepares and proposes the next payout root."""
+        return propose_root(self.chain, self.wallet("settler"), prepare(self.chain, self.blobs, self.published))
+
+    def pay(self) -> Payouts:
+        """Attests the open batches, settles, attests the root, activates it."""
+        attested = self.chain.contract("InferenceLedger").functions.hasAttested
+        for number in self.bodies:
+            for name in VALIDATORS:
+                if not self.chain.call(attested(number, self.address(name))):
+                    self.validator(name).attest(number)
+        root = self.settle()
+        for name in VALIDATORS:
+            self.validator(name).attest_root(root)
+        activate(self.chain, self.wallet("bank"), root.number)
+        return active_payouts(self.chain, self.blobs)
 
     def published(self, batch: Batch) -> list[ReceiptBody]:
         return self.bodies.get(batch.number, [])

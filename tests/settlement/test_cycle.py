@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from openledger.chain import Chain
 from openledger.primitives import (
     WEI_PER_OPEN,
     InputError,
@@ -21,14 +20,10 @@ from openledger.primitives import (
 from openledger.settlement import (
     Hold,
     PayoutDocument,
-    Payouts,
     PlainSources,
-    ProposedRoot,
-    Recomputed,
     RootState,
     SignedVoucher,
     TermsReader,
-    Validator,
     VerificationReport,
     VoucherSigner,
     activate,
@@ -62,54 +57,13 @@ pytestmark = pytest.mark.chain
 ASKED = ({"ada0": 600_000, "ben1": 100_000}, {}, {"ben0": 1_000_000})
 
 
-def honest(world, body, private) -> Recomputed:
-    """The recomputation of somebody who finds what the host found."""
-    return Recomputed(
-        body.shares, body.residual_ppm, body.receipt.prompt_tokens, len(private.output.split()), private.output
-    )
-
-
-def validator(world, name: str, recompute=None, sample_size: int = 4) -> Validator:
-    def shown(number):
-        return [(body, world.privates.get(body.private_hash)) for body in world.bodies[number]]
-
-    return Validator(
-        world.chain,
-        world.wallet(name),
-        world.blobs,
-        shown,
-        recompute or (lambda body, private: honest(world, body, private)),
-        sample_size=sample_size,
-    )
-
-
-def settle(world) -> ProposedRoot:
-    document = prepare(world.chain, world.blobs, world.published)
-    return propose_root(world.chain, world.wallet("settler"), document)
-
-
-def pay(world) -> Payouts:
-    """Attests the open batches, settles, attests the root, activates it."""
-    for number in world.bodies:
-        for name in ("vera", "walt"):
-            if not world.chain.call(
-                world.chain.contract("InferenceLedger").functions.hasAttested(number, world.address(name))
-            ):
-                validator(world, name).attest(number)
-    root = settle(world)
-    validator(world, "vera").attest_root(root)
-    validator(world, "walt").attest_root(root)
-    activate(world.chain, world.wallet("bank"), root.number)
-    return active_payouts(world.chain, world.blobs)
-
-
 def verify(world, body, **changes) -> VerificationReport:
     domain = world.chain.domain("InferenceLedger")
     sources = PlainSources(
         world.chain, world.blobs,
         receipts=lambda _: body,
         privates=lambda digest: world.privates[digest],
-        recomputer=lambda body, private: honest(world, body, private),
+        recomputer=world.honest,
     )  # fmt: skip
     return verify_receipt(body.digest(domain), replace(sources, **changes))
 
@@ -121,16 +75,16 @@ def test_deposit_voucher_receipts_batch_attestation_root_claim_and_verification(
     assert collected == sum(body.receipt.fee for body in world.bodies[1]) == 3 * WEI_PER_OPEN // 100
 
     for name in ("vera", "walt"):
-        report = validator(world, name).attest(1)
+        report = world.validator(name).attest(1)
         assert report.valid
         assert len(report.sampled) == 3
-    root = settle(world)
+    root = world.settle()
     assert root_state(world.chain, root.number) is RootState.PENDING
     with pytest.raises(RevertError) as refused:
         activate(world.chain, world.wallet("bank"), root.number)
     assert refused.value.name == "RootNotReady"
-    validator(world, "vera").attest_root(root)
-    validator(world, "walt").attest_root(root)
+    world.validator("vera").attest_root(root)
+    world.validator("walt").attest_root(root)
     assert root_state(world.chain, root.number) is RootState.READY
     activate(world.chain, world.wallet("bank"), root.number)
     assert root_state(world.chain, root.number) is RootState.ACTIVE
@@ -156,7 +110,7 @@ def test_deposit_voucher_receipts_batch_attestation_root_claim_and_verification(
 
 def test_everyone_is_paid_by_the_rule_to_the_wei(world) -> None:
     world.answer(*ASKED)
-    paid = pay(world)
+    paid = world.pay()
     fee = world.bodies[1][0].receipt.fee
     data = fee * 6 // 10
     by_influence, by_rows = data // 2, data // 2
@@ -176,10 +130,10 @@ def test_everyone_is_paid_by_the_rule_to_the_wei(world) -> None:
 
 def test_a_stranger_recomputes_the_payouts_from_chain_and_blobs_alone(world) -> None:
     world.answer(*ASKED)
-    pay(world)
+    world.pay()
     world.answer({"ada2": 500_000})
-    paid = pay(world)
-    stranger = Chain(world.dev.rpc_url, world.chain.deployment)
+    paid = world.pay()
+    stranger = type(world.chain)(world.dev.rpc_url, world.chain.deployment)
     root = newest_root(stranger)
     assert root is not None
     document = check_root(stranger, world.blobs, root)
@@ -191,10 +145,10 @@ def test_a_stranger_recomputes_the_payouts_from_chain_and_blobs_alone(world) -> 
 
 def test_later_settlements_add_to_what_was_earned(world) -> None:
     world.answer({"ada0": 1_000_000})
-    first = pay(world)
+    first = world.pay()
     claim(world.chain, world.wallet("ada"), world.address("ada"), first)
     world.answer({"ada0": 1_000_000}, {"ben0": 1_000_000})
-    second = pay(world)
+    second = world.pay()
     assert second.fees == 3 * first.fees
     standing = earnings(world.chain, world.address("ada"), second)
     assert standing.claimed == first.earned(world.address("ada"))
@@ -205,7 +159,7 @@ def test_later_settlements_add_to_what_was_earned(world) -> None:
 
 def test_a_claim_against_payouts_that_are_not_active_is_refused_by_the_contract(world) -> None:
     world.answer({"ada0": 1_000_000})
-    paid = pay(world)
+    paid = world.pay()
     invented = replace(paid, lines={**paid.lines, (world.address("ben"), Earner.CONTRIBUTOR): 10**18})
     with pytest.raises(RevertError) as refused:
         claim(world.chain, world.wallet("ben"), world.address("ben"), invented)
@@ -224,9 +178,9 @@ def test_a_tampered_share_is_found_by_the_validator_and_its_batch_waits(world) -
         stolen = world.records()["ben0"]
         if stolen in true:
             true = {world.records()["ada0"]: true[stolen]}
-        return replace(honest(world, body, private), shares=tuple(true.items()))
+        return replace(world.honest(body, private), shares=tuple(true.items()))
 
-    report = validator(world, "vera", recompute_truly).attest(1)
+    report = world.validator("vera", recompute_truly).attest(1)
     assert not report.valid
     problems = [finding.problem for finding in report.findings]
     assert f"the share of {to_hex(world.records()['ben0'])} is 900,000 ppm too high" in problems
@@ -258,7 +212,7 @@ def test_shares_changed_after_posting_are_not_what_the_chain_holds(world) -> Non
 
 def test_a_changed_answer_fee_or_signature_is_named_by_the_check_that_finds_it(world) -> None:
     world.answer({"ada0": 600_000})
-    pay(world)
+    world.pay()
     body = world.bodies[1][0]
     private = world.privates[body.private_hash]
     assert (
@@ -334,7 +288,7 @@ def test_a_receipt_whose_body_is_withheld_waits_alone(world) -> None:
     first = prepare(world.chain, world.blobs, world.published)
     assert [(held.sequence, held.reason) for held in first.payouts.held] == [(1, Hold.UNPUBLISHED)]
     propose_root(world.chain, world.wallet("settler"), first)
-    report = validator(world, "vera").inspect(1)
+    report = world.validator("vera").inspect(1)
     assert [finding.problem for finding in report.findings] == ["the host does not show its body"]
     world.bodies[1] = [shown, withheld]
     second = prepare(world.chain, world.blobs, world.published)
@@ -352,13 +306,13 @@ def test_a_validator_refuses_a_root_that_pays_the_wrong_person(world) -> None:
     world.blobs.put_json(wrong.to_json())
     root = propose_root(world.chain, world.wallet("settler"), wrong)
     with pytest.raises(VerificationError, match=r"payout root 1 is wrong: .* too much"):
-        validator(world, "vera").attest_root(root)
+        world.validator("vera").attest_root(root)
     assert not world.chain.call(
         world.chain.contract("RewardsDistributor").functions.hasAttested(root.number, world.address("vera"))
     )
     disable(world.chain, world.wallet("guardian"), root.number)
     assert root_state(world.chain, root.number) is RootState.DISABLED
-    again = settle(world)
+    again = world.settle()
     assert check_root(world.chain, world.blobs, again).payouts.lines == right.payouts.lines
 
 
@@ -410,7 +364,7 @@ def test_terms_as_of_a_block_do_not_change_with_what_comes_after(world) -> None:
     block = world.chain.w3.eth.block_number
     reader = TermsReader(world.chain, world.blobs)
     before = reader.read(block)
-    validator(world, "vera").attest(1)
+    world.validator("vera").attest(1)
     world.answer({"ben0": 1_000_000})
     world.send("builder", "ModelRegistry", "transferFrom", world.address("builder"), world.address("bank"), 1)
     for same in (reader.read(block), TermsReader(world.chain, world.blobs).read(block)):

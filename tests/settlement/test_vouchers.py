@@ -1,79 +1,125 @@
-"""Vouchers: a host never collects more than it was promised, and never serves what it could not collect."""
+"""Vouchers: a host never collects more than it was promised, and never serves what it could not collect.
+
+Against the real escrow on a real chain. Amounts are a few wei: rules do not depend on size.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import shutil
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from eth_account import Account
-from hypothesis import given, settings
+from eth_account.signers.local import LocalAccount
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from openledger.chain import Chain, Deployment, DevChain
 from openledger.primitives import Domain, InputError, PaymentError, SignatureError, Voucher, keccak, sign
-from openledger.settlement import MemoryVoucherStore, SessionKey, SignedVoucher, VoucherBook, VoucherSigner
+from openledger.settlement import (
+    ChainEscrow,
+    MemoryVoucherStore,
+    SignedVoucher,
+    VoucherBook,
+    VoucherSigner,
+    deposit,
+    redeem,
+    set_session_key,
+)
 
-CONSUMER, HOST, KEY, STRANGER = (Account.from_key(keccak(name)) for name in (b"consumer", b"host", b"key", b"stranger"))
+pytestmark = pytest.mark.chain
+
+STRANGER = Account.from_key(keccak(b"stranger"))
 DOMAIN = Domain(161201, STRANGER.address)
-NOW = 1_790_000_000
+_numbers = itertools.count()
 
 
 @dataclass
-class Ledger:
-    """An escrow with the rules of ``FeeEscrow`` as far as a host sees them, for speed; the real one is in test_cycle."""
+class Till:
+    """One consumer with a deposit, and a host with its book, on a chain shared by all tests here."""
 
-    deposit: int = 1000
-    collected: int = 0
-    keys: dict[str, SessionKey] = field(default_factory=dict)
+    chain: Chain
+    dev: DevChain
+    deposited: int = 1000
+    consumer: LocalAccount = field(init=False)
+    host: LocalAccount = field(init=False)
+    key: LocalAccount = field(init=False)
+    book: VoucherBook = field(init=False)
 
-    def deposit_of(self, consumer: str) -> int:
-        return self.deposit if consumer == CONSUMER.address else 0
+    def __post_init__(self) -> None:
+        number = next(_numbers)
+        self.consumer, self.key = (self.dev.keys.wallet(f"{name}-{number}") for name in ("consumer", "key"))
+        self.host = self.dev.keys.wallet("host")
+        bank = self.dev.keys.wallet("bank")
+        self.chain.transfer(bank, self.consumer.address, 10**17)
+        deposit(self.chain, bank, self.deposited, consumer=self.consumer.address)
+        self.book = VoucherBook(
+            self.host.address, self.domain, ChainEscrow(self.chain), MemoryVoucherStore(), clock=self.chain.time
+        )
 
-    def redeemed(self, consumer: str, host: str) -> int:
-        return self.collected if (consumer, host) == (CONSUMER.address, HOST.address) else 0
+    @property
+    def domain(self) -> Domain:
+        return self.chain.domain("FeeEscrow")
 
-    def session_key(self, consumer: str, key: str) -> SessionKey:
-        return self.keys.get(key, SessionKey(0, 0, 0))
+    def signer(self, key: LocalAccount | None = None, **options: int) -> VoucherSigner:
+        return VoucherSigner(key or self.consumer, self.consumer.address, self.host.address, self.domain, **options)
 
+    def owed(self) -> int:
+        return self.book.owed(self.consumer.address)
 
-def book_on(ledger: Ledger) -> VoucherBook:
-    return VoucherBook(HOST.address, DOMAIN, ledger, MemoryVoucherStore(), clock=lambda: NOW)
-
-
-def signer_with(key: object = CONSUMER, **options: int) -> VoucherSigner:
-    return VoucherSigner(key, CONSUMER.address, HOST.address, DOMAIN, **options)
-
-
-def test_each_request_raises_the_voucher_by_its_price() -> None:
-    book, signer = book_on(Ledger()), signer_with()
-    assert [book.accept(signer.raise_by(price), price) for price in (10, 1, 300)] == [10, 1, 300]
-    assert book.owed(CONSUMER.address) == signer.cumulative == 311
+    def session(self, cap: int, seconds: int) -> None:
+        set_session_key(self.chain, self.consumer, self.key.address, cap, self.chain.time() + seconds)
 
 
-def test_a_voucher_that_does_not_cover_the_price_is_refused() -> None:
-    book, signer = book_on(Ledger()), signer_with()
+@pytest.fixture(scope="module")
+def market(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Chain, DevChain]]:
+    """A running copy of the network for this module."""
+    home = tmp_path_factory.mktemp("market") / "home"
+    shutil.copytree(built, home)
+    with DevChain(home) as dev:
+        yield Chain(dev.rpc_url, Deployment.load(home / "deployment.json")), dev
+
+
+@pytest.fixture
+def till(market: tuple[Chain, DevChain]) -> Till:
+    """A fresh consumer with 1,000 wei in escrow."""
+    return Till(*market)
+
+
+def test_each_request_raises_the_voucher_by_its_price(till: Till) -> None:
+    signer = till.signer()
+    assert [till.book.accept(signer.raise_by(price), price) for price in (10, 1, 300)] == [10, 1, 300]
+    assert till.owed() == signer.cumulative == 311
+
+
+def test_a_voucher_that_does_not_cover_the_price_is_refused(till: Till) -> None:
     with pytest.raises(PaymentError, match="must be at least"):
-        book.accept(signer.raise_by(9), 10)
-    assert book.owed(CONSUMER.address) == 0
+        till.book.accept(till.signer().raise_by(9), 10)
+    assert till.owed() == 0
 
 
-def test_a_voucher_is_good_once() -> None:
-    book, signed = book_on(Ledger()), signer_with().raise_by(10)
-    book.accept(signed, 10)
+def test_a_voucher_is_good_once(till: Till) -> None:
+    signed = till.signer().raise_by(10)
+    till.book.accept(signed, 10)
     for price in (10, 0):
         with pytest.raises(PaymentError):
-            book.accept(signed, price)
+            till.book.accept(signed, price)
 
 
-def test_one_voucher_in_many_requests_at_once_is_accepted_once() -> None:
-    book, signed = book_on(Ledger()), signer_with().raise_by(10)
+def test_one_voucher_in_many_requests_at_once_is_accepted_once(till: Till) -> None:
+    signed = till.signer().raise_by(10)
     accepted: list[int] = []
 
     def attempt() -> None:
         with contextlib.suppress(PaymentError):
-            accepted.append(book.accept(signed, 10))
+            accepted.append(till.book.accept(signed, 10))
 
     threads = [threading.Thread(target=attempt) for _ in range(8)]
     for thread in threads:
@@ -83,52 +129,52 @@ def test_one_voucher_in_many_requests_at_once_is_accepted_once() -> None:
     assert accepted == [10]
 
 
-def test_a_voucher_for_another_host_is_refused() -> None:
-    other = VoucherSigner(CONSUMER, CONSUMER.address, STRANGER.address, DOMAIN).raise_by(10)
+def test_a_voucher_for_another_host_is_refused(till: Till) -> None:
+    other = VoucherSigner(till.consumer, till.consumer.address, STRANGER.address, till.domain).raise_by(10)
     with pytest.raises(PaymentError, match="made out to"):
-        book_on(Ledger()).accept(other, 10)
+        till.book.accept(other, 10)
 
 
-def test_a_strangers_signature_is_refused() -> None:
+def test_a_strangers_signature_is_refused(till: Till) -> None:
     with pytest.raises(PaymentError, match="nor one of its session keys"):
-        book_on(Ledger()).accept(signer_with(STRANGER).raise_by(10), 10)
+        till.book.accept(till.signer(STRANGER).raise_by(10), 10)
 
 
-def test_a_signature_for_another_chain_is_refused() -> None:
-    elsewhere = VoucherSigner(CONSUMER, CONSUMER.address, HOST.address, replace(DOMAIN, chain_id=1)).raise_by(10)
-    with pytest.raises(PaymentError, match="nor one of its session keys"):
-        book_on(Ledger()).accept(elsewhere, 10)
-
-
-def test_a_cut_signature_is_refused() -> None:
-    signed = signer_with().raise_by(10)
+def test_a_cut_signature_is_refused(till: Till) -> None:
+    signed = till.signer().raise_by(10)
     with pytest.raises(SignatureError, match="65 bytes"):
-        book_on(Ledger()).accept(replace(signed, signature=signed.signature[:64]), 10)
+        till.book.accept(replace(signed, signature=signed.signature[:64]), 10)
 
 
-def test_a_deposit_must_cover_what_is_not_redeemed_yet() -> None:
-    book, signer = book_on(Ledger(deposit=60, collected=40)), signer_with(signed=40)
-    book.accept(signer.raise_by(60), 60)
+def test_a_deposit_must_cover_what_is_not_redeemed_yet(till: Till) -> None:
+    signer = till.signer()
+    first = signer.raise_by(400)
+    till.book.accept(first, 400)
+    redeem(till.chain, till.host, first)
+    till.book.accept(signer.raise_by(600), 600)
     with pytest.raises(PaymentError, match="deposit the difference"):
-        book.accept(signer.raise_by(1), 1)
+        till.book.accept(signer.raise_by(1), 1)
 
 
-def test_a_session_key_pays_within_its_cap_and_its_time() -> None:
-    ledger = Ledger(keys={KEY.address: SessionKey(cap=100, spent=30, expiry=NOW + 600)})
-    book, signer = book_on(ledger), signer_with(KEY)
-    book.accept(signer.raise_by(70), 70)
+def test_a_session_key_pays_within_its_cap_over_its_whole_life(till: Till) -> None:
+    till.session(100, 10_000)
+    signer = till.signer(till.key)
+    first = signer.raise_by(30)
+    till.book.accept(first, 30)
+    redeem(till.chain, till.host, first)
+    till.book.accept(signer.raise_by(70), 70)
     with pytest.raises(PaymentError, match="raise its cap"):
-        book.accept(signer.raise_by(1), 1)
+        till.book.accept(signer.raise_by(1), 1)
 
 
-def test_a_session_key_about_to_expire_is_refused() -> None:
-    ledger = Ledger(keys={KEY.address: SessionKey(cap=100, spent=0, expiry=NOW + 599)})
+def test_a_session_key_about_to_expire_is_refused(till: Till) -> None:
+    till.session(100, 500)
     with pytest.raises(PaymentError, match="set a later expiry"):
-        book_on(ledger).accept(signer_with(KEY).raise_by(1), 1)
+        till.book.accept(till.signer(till.key).raise_by(1), 1)
 
 
-def test_a_signer_stops_at_its_own_limit_and_signs_nothing() -> None:
-    signer = signer_with(limit=15)
+def test_a_signer_stops_at_its_own_limit_and_signs_nothing(till: Till) -> None:
+    signer = till.signer(limit=15)
     signer.raise_by(10)
     with pytest.raises(PaymentError, match="over your limit"):
         signer.raise_by(6)
@@ -136,25 +182,37 @@ def test_a_signer_stops_at_its_own_limit_and_signs_nothing() -> None:
     assert signer.raise_by(5).voucher.cumulative == 15
 
 
-def test_a_price_is_never_negative() -> None:
+def test_a_price_is_never_negative(till: Till) -> None:
     with pytest.raises(InputError, match="cannot be negative"):
-        signer_with().raise_by(-1)
+        till.signer().raise_by(-1)
 
 
-def test_unredeemed_vouchers_are_those_above_what_the_chain_paid_out() -> None:
-    ledger = Ledger()
-    book, signed = book_on(ledger), signer_with().raise_by(10)
-    book.accept(signed, 10)
-    assert book.unredeemed() == [signed]
-    ledger.collected = 10
-    assert book.unredeemed() == []
+def test_unredeemed_vouchers_are_those_above_what_the_chain_paid_out(till: Till) -> None:
+    signed = till.signer().raise_by(10)
+    till.book.accept(signed, 10)
+    assert till.book.unredeemed() == [signed]
+    redeem(till.chain, till.host, signed)
+    assert till.book.unredeemed() == []
+
+
+def test_answers_of_the_chain_can_be_kept_for_a_while_and_forgotten(till: Till) -> None:
+    now = [0.0]
+    escrow = ChainEscrow(till.chain, keep=5.0, clock=lambda: now[0])
+    assert escrow.deposit_of(till.consumer.address) == 1000
+    deposit(till.chain, till.dev.keys.wallet("bank"), 1, consumer=till.consumer.address)
+    assert escrow.deposit_of(till.consumer.address) == 1000
+    now[0] = 5.0
+    assert escrow.deposit_of(till.consumer.address) == 1001
+    deposit(till.chain, till.dev.keys.wallet("bank"), 1, consumer=till.consumer.address)
+    escrow.forget()
+    assert escrow.deposit_of(till.consumer.address) == 1002
 
 
 @given(st.integers(0, 2**128 - 1))
 @settings(max_examples=10, deadline=None)
 def test_a_voucher_survives_json(cumulative: int) -> None:
-    voucher = Voucher(CONSUMER.address, HOST.address, cumulative)
-    signed = SignedVoucher(voucher, sign(voucher, DOMAIN, CONSUMER))
+    voucher = Voucher(STRANGER.address, STRANGER.address, cumulative)
+    signed = SignedVoucher(voucher, sign(voucher, DOMAIN, STRANGER))
     assert SignedVoucher.from_json(signed.to_json()) == signed
 
 
@@ -162,51 +220,61 @@ def test_a_voucher_survives_json(cumulative: int) -> None:
     "change", [{"cumulative": 5}, {"cumulative": "0x5"}, {"signature": "0x00"}, {"host": "me"}, {"more": 1}]
 )
 def test_a_malformed_voucher_is_refused(change: dict[str, object]) -> None:
+    voucher = Voucher(STRANGER.address, STRANGER.address, 1)
+    document = SignedVoucher(voucher, sign(voucher, DOMAIN, STRANGER)).to_json() | change
     with pytest.raises(InputError):
-        SignedVoucher.from_json(signer_with().raise_by(1).to_json() | change)
+        SignedVoucher.from_json(document)
 
 
 class VoucherMachine(RuleBasedStateMachine):
     """A consumer and a host at work: whatever happens, what the host accepted it can redeem."""
 
+    market: Any = None
+
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = Ledger(deposit=50)
-        self.book = book_on(self.ledger)
-        self.signed = 0
-        self.served = 0
+        self.till = Till(*self.market, deposited=50)
+        self.signed = self.served = self.collected = 0
+        self.last: SignedVoucher | None = None
 
     @rule(raised=st.integers(0, 30), price=st.integers(0, 30))
     def request(self, raised: int, price: int) -> None:
-        signed = signer_with(signed=self.signed).raise_by(raised)
-        before = self.book.owed(CONSUMER.address)
+        signed = self.till.signer(signed=self.signed).raise_by(raised)
+        before = self.till.owed()
         try:
-            gained = self.book.accept(signed, price)
+            gained = self.till.book.accept(signed, price)
         except PaymentError:
-            assert self.book.owed(CONSUMER.address) == before
+            assert self.till.owed() == before
             return
         assert gained >= price
-        self.signed = signed.voucher.cumulative
+        self.last, self.signed = signed, signed.voucher.cumulative
         self.served += price
 
     @rule(amount=st.integers(1, 40))
     def deposit(self, amount: int) -> None:
-        self.ledger.deposit += amount
+        deposit(self.till.chain, self.till.dev.keys.wallet("bank"), amount, consumer=self.till.consumer.address)
 
-    @precondition(lambda self: self.book.owed(CONSUMER.address) > self.ledger.collected)
+    @precondition(lambda self: self.signed > self.collected)
     @rule()
     def redeem(self) -> None:
-        delta = self.book.owed(CONSUMER.address) - self.ledger.collected
-        self.ledger.collected += delta
-        self.ledger.deposit -= delta
+        assert self.last is not None
+        assert redeem(self.till.chain, self.till.host, self.last) == self.signed - self.collected
+        self.collected = self.signed
 
     @invariant()
     def everything_served_is_promised_and_covered(self) -> None:
-        owed = self.book.owed(CONSUMER.address)
-        assert self.served <= owed <= self.signed
-        assert owed - self.ledger.collected <= self.ledger.deposit
-        assert self.ledger.deposit >= 0
+        escrow, owed = ChainEscrow(self.till.chain), self.till.owed()
+        assert self.served <= owed == self.signed
+        assert escrow.redeemed(self.till.consumer.address, self.till.host.address) == self.collected
+        assert owed - self.collected <= escrow.deposit_of(self.till.consumer.address)
 
 
-VoucherMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
+@pytest.fixture(scope="module", autouse=True)
+def _machine_at_market(market: tuple[Chain, DevChain]) -> None:
+    VoucherMachine.market = market
+
+
+VoucherMachine.TestCase.settings = settings(
+    max_examples=6, stateful_step_count=10, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 TestVoucherMachine = VoucherMachine.TestCase

@@ -6,7 +6,7 @@ steps time must pass; :func:`carry_out` is given a ``wait`` for it: sleeping on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -227,19 +227,17 @@ def carry_out(
         wait: lets the given number of seconds pass on the chain.
         votes: called once when the vote is open, to cast what is to be cast.
     """
-    current = proposal(chain, number)
-    if current.state is ProposalState.PENDING:
-        wait(max(1, current.vote_start + 1 - chain.time()))
-        current = proposal(chain, number)
+    while (current := proposal(chain, number)).state is ProposalState.PENDING:
+        _pass_until(chain, wait, current.vote_start + 1)
     if current.state is ProposalState.ACTIVE:
         votes()
-        wait(max(1, proposal(chain, number).vote_end + 1 - chain.time()))
-        current = proposal(chain, number)
+    while (current := proposal(chain, number)).state is ProposalState.ACTIVE:
+        _pass_until(chain, wait, current.vote_end + 1)
     if current.state is ProposalState.SUCCEEDED:
         queue(chain, wallet, number)
         current = proposal(chain, number)
     if current.state is ProposalState.QUEUED:
-        wait(max(0, current.eta - chain.time()))
+        _pass_until(chain, wait, current.eta)
         execute(chain, wallet, number)
     return state(chain, number)
 
@@ -270,23 +268,27 @@ def proposal(chain: Chain, number: int) -> Proposal:
 def describe(chain: Chain, target: str, value: int, calldata: bytes) -> str:
     """What one call does, in words; parameters are shown with their present value."""
     money = f" with {format_open(value)} OPEN" if value else ""
-    parameters = chain.contract(PARAMETERS)
-    for name in () if chain.deployment is None else chain.deployment.addresses:
-        contract = chain.contract(name)
-        if contract.address != target:
-            continue
+    name = next((name for name, address in _addresses(chain).items() if address == target), None)
+    if name is not None and calldata:
         try:
-            function, arguments = contract.decode_function_input(calldata)
+            function, arguments = chain.contract(name).decode_function_input(calldata)
         except (Web3Exception, ValueError):
-            break
-        if target == parameters.address and function.fn_name == "set":
+            return f"call {name} with data that it does not understand, {_short(calldata)}{money} (this will fail)"
+        if name == PARAMETERS and function.fn_name == "set":
             return _describe_parameter(chain, decode_key(bytes(arguments["key"])), arguments["value"])
         given = ", ".join(f"{key}={_show(argument)}" for key, argument in arguments.items())
         return f"call {name}.{function.fn_name}({given}){money}"
     if not calldata:
         return f"send {format_open(value)} OPEN to {target}"
-    shown = to_hex(calldata[:_SHOWN_CALLDATA]) + ("…" if len(calldata) > _SHOWN_CALLDATA else "")
-    return f"call {target} with data {shown}{money}"
+    return f"call {target} with data {_short(calldata)}{money}"
+
+
+def _addresses(chain: Chain) -> Mapping[str, str]:
+    return {} if chain.deployment is None else chain.deployment.addresses
+
+
+def _short(calldata: bytes) -> str:
+    return to_hex(calldata[:_SHOWN_CALLDATA]) + ("…" if len(calldata) > _SHOWN_CALLDATA else "")
 
 
 def _describe_parameter(chain: Chain, key: str, value: int) -> str:
@@ -302,6 +304,11 @@ def _describe_parameter(chain: Chain, key: str, value: int) -> str:
 
 def _show(argument: Any) -> str:
     return to_hex(argument) if isinstance(argument, bytes) else str(argument)
+
+
+def _pass_until(chain: Chain, wait: Callable[[int], None], moment: int) -> None:
+    while (now := chain.time()) < moment:
+        wait(moment - now)
 
 
 def _calldata(contract: Any, function: str, *arguments: Any) -> bytes:

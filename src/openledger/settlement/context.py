@@ -106,9 +106,8 @@ class TermsReader:
         key = (contract, event)
         start = self._read_to.get(key, 0)
         if start <= block:
-            latest = self._chain.w3.eth.block_number
-            self._events[key] += self._chain.events(contract, event, start, latest)
-            self._read_to[key] = latest + 1
+            self._events[key] += self._chain.events(contract, event, start, block)
+            self._read_to[key] = block + 1
         return [log for log in self._events[key] if log["blockNumber"] <= block]
 
     def _batches(self, block: int) -> Iterable[Batch]:
