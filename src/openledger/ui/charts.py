@@ -37,12 +37,12 @@ def _tooltip(number_format: str) -> dict[str, Any]:
     }
 
 
-def loss_curve(points: Sequence[tuple[int, float]], steps: int | None = None) -> dict[str, Any]:
-    """Training loss by step; ``steps`` fixes how far the axis reaches."""
+def loss_curve(points: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """Training loss by step."""
     return {
         "grid": _MARGINS,
         "tooltip": _tooltip("loss"),
-        "xAxis": _axis("", min=0, max=steps or "dataMax", splitLine={"show": False}, minInterval=1),
+        "xAxis": _axis("", min=0, max="dataMax", splitLine={"show": False}, minInterval=1),
         "yAxis": _axis("Loss", scale=False, min=0),
         "series": [
             {
@@ -59,13 +59,29 @@ def loss_curve(points: Sequence[tuple[int, float]], steps: int | None = None) ->
     }
 
 
+def falling_loss(losses: Sequence[float]) -> dict[str, Any]:
+    """Training loss so far, thinned as it grows: the axis has no numbers."""
+    options = loss_curve(list(enumerate(losses)))
+    options["xAxis"] = {
+        **options["xAxis"],
+        "axisLabel": {"show": False},
+        "name": "steps so far",
+        "nameLocation": "middle",
+    }
+    return options
+
+
 def release_schedule(schedule: Sequence[tuple[int, dict[str, int]]]) -> dict[str, Any]:
     """Stacked area of what each bucket has released by each month; the dictionaries hold wei."""
     names = list(dict.fromkeys(name for _, released in schedule for name in released))
     return {
         "grid": {**_MARGINS, "bottom": 44},
         "legend": {
+            "type": "scroll",
             "bottom": 0,
+            "pageTextStyle": _TEXT,
+            "pageIconColor": "var(--accent)",
+            "pageIconInactiveColor": "var(--line-strong)",
             "textStyle": {**_TEXT, "fontSize": 13},
             "icon": "roundRect",
             "itemWidth": 10,

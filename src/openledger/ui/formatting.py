@@ -103,3 +103,8 @@ def quantity(value: int, unit: str) -> str:
             return f"{value:,}"
         case _:
             return f"{value:,} {unit}"
+
+
+def sentence(text: str) -> str:
+    """Text with a capital at its beginning and a full stop at its end."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""

@@ -145,8 +145,13 @@ def show_hash(value: str, name: str = "hash") -> None:
         return
     with span("", "hash"):
         span(short_hash(value), data_tip=value)
-        with button(classes="copy", aria_label=f"Copy {name}", data_copy=value):
-            icon("copy")
+        copy_button(value, name)
+
+
+def copy_button(value: str, name: str) -> None:
+    """A button that copies a text; ``name`` says which."""
+    with button(classes="copy", aria_label=f"Copy {name}", data_copy=value):
+        icon("copy")
 
 
 def show_party(party: Party | None, *, role: bool = False) -> None:
@@ -203,12 +208,12 @@ class Column(Generic[Row]):
     title: str
     draw: Callable[[Row], object]
     classes: str = ""
-    """``number`` for right-aligned figures, ``text`` for a wide text that leads on a phone."""
+    """``number`` for right-aligned figures, ``text`` for a long text, ``wide`` for what fills a line on a phone."""
 
 
-def table(caption: str, columns: Sequence[Column[Row]], rows: Sequence[Row]) -> None:
-    """A table that stacks on a phone. ``caption`` is for screen readers."""
-    with div("table-scroll"), Tag("table", classes="rows stacks"):
+def table(caption: str, columns: Sequence[Column[Row]], rows: Sequence[Row], *, stacks: bool = True) -> None:
+    """A table; ``stacks`` for one too wide for a phone, which then shows each row as a block. The caption is spoken only."""
+    with div("table-scroll"), Tag("table", classes="rows stacks" if stacks else "rows"):
         Tag("caption", caption, "visually-hidden")
         with Tag("thead"), Tag("tr"):
             for column in columns:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from openledger.datanets import Record
 from openledger.node.views import (
     Check,
+    ContributionRow,
     DatanetRow,
     DatanetView,
     GovernanceView,
@@ -16,9 +18,12 @@ from openledger.node.views import (
     ReceiptRow,
     ReceiptView,
     RecordView,
+    Submission,
     SupplyView,
     TrainingProgress,
+    VersionRow,
 )
+from openledger.studio import ApiKey
 
 
 class Views(Protocol):
@@ -89,6 +94,22 @@ class Views(Protocol):
 
     def chat(self, model_name: str, messages: list[dict[str, str]], /) -> Iterator[str | ReceiptRow]:
         """Act: pieces of the model's answer to role/content messages, then its receipt as the last item."""
+        ...
+
+    def create_key(self, cap: int, days: float, /) -> tuple[ApiKey, int, int]:
+        """Act: an API key paid by this node's consumer account, its cap in wei and its expiry in Unix seconds."""
+        ...
+
+    def contribute(self, datanet: int, account: str, records: list[Record], licence: str, /) -> Submission:
+        """Act: submits records as an account of this node, by its name in the key store."""
+        ...
+
+    def review(self, contribution: int, /) -> ContributionRow:
+        """Act: has a contribution judged by the reviewers whose keys this node holds."""
+        ...
+
+    def anchor(self, datanet: int, /) -> VersionRow:
+        """Act: anchors a Datanet's next version."""
         ...
 
     def settle(self) -> object:

@@ -1,6 +1,7 @@
 """One module for each page, or for a list and its items; each has ``register(node)``."""
 
 from openledger.ui.pages import (
+    contribute,
     datanets,
     factory,
     governance,
@@ -15,6 +16,18 @@ from openledger.ui.pages import (
 
 ALL = tuple(
     page.register
-    for page in (overview, datanets, records, models, factory, receipts, payouts, supply, governance, sign_in)
+    for page in (
+        overview,
+        datanets,
+        contribute,
+        records,
+        models,
+        factory,
+        receipts,
+        payouts,
+        supply,
+        governance,
+        sign_in,
+    )
 )
 """What registers every page of a node."""

@@ -16,15 +16,17 @@ from openledger.node.views import (
     VersionRow,
 )
 from openledger.primitives import OpenLedgerError
-from openledger.ui.dom import Tag, div, heading, link, paragraph, span
+from openledger.ui.access import may_act
+from openledger.ui.dom import Tag, button, div, heading, link, paragraph, span
 from openledger.ui.formatting import plural
 from openledger.ui.layout import page
-from openledger.ui.loading import fetch, tell_failure
+from openledger.ui.loading import act, fetch, tell_failure
 from openledger.ui.parts import (
     Column,
     badge,
     card,
     empty,
+    notice,
     page_head,
     pager,
     prose,
@@ -52,7 +54,7 @@ def register(node: Views) -> None:
         rows = await fetch(node.datanets)
         if not rows:
             with card():
-                empty("No Datanet yet.", "Create one, then contribute records to it.", "openledger datanet create")
+                empty("No Datanet yet.", "The first start of a network sets one up.")
         with div("grid"):
             for row in rows:
                 _datanet_card(row)
@@ -85,6 +87,7 @@ def _datanet_card(row: DatanetRow) -> None:
 async def _draw(node: Views, view: DatanetView) -> None:
     row = view.row
     with page_head(row.name, row.description, crumbs=[("Datanets", "/datanets")]):
+        link("Contribute records", f"/datanets/{row.id}/contribute", "button primary")
         link("Train a model on it", f"/factory?datanet={row.id}", "button")
     with div("facts-line"):
         show_party(row.owner)
@@ -104,13 +107,16 @@ async def _draw(node: Views, view: DatanetView) -> None:
             ui.tab(name, label=label)
     with ui.tab_panels(tabs, value="records", animated=False).classes("tab-panels"):
         with ui.tab_panel("contributions"), card(flush=True):
-            _contributions(view.contributions)
+            _contributions(node, view.contributions)
         with ui.tab_panel("contributors"), card(flush=True):
             _contributors(view.contributors)
         with ui.tab_panel("rejected"), card(flush=True):
             _rejections(view.rejections)
-        with ui.tab_panel("versions"), card(flush=True):
-            _versions(view.versions)
+        with ui.tab_panel("versions"):
+            if may_act(node):
+                _anchor(node, row.id)
+            with card(flush=True):
+                _versions(view.versions)
         with ui.tab_panel("card"), card():
             if view.data_card:
                 prose(view.data_card)
@@ -160,7 +166,7 @@ def _record_rows(rows: list[RecordView], *, filtered: bool) -> None:
         if filtered:
             empty("No record fits.", "Try fewer or other words, or another state or contributor.")
         else:
-            empty("No record yet.", "Contribute some from a file.", "openledger datanet contribute")
+            empty("No record yet.", "Contribute some from a file.")
         return
 
     def content(row: RecordView) -> None:
@@ -176,9 +182,21 @@ def _record_rows(rows: list[RecordView], *, filtered: bool) -> None:
     table("Records", columns, rows)
 
 
-def _contributions(rows: list[ContributionRow]) -> None:
+def _anchor(node: Views, datanet: int) -> None:
+    with notice("A new version fixes all accepted records on the chain. Models are trained on versions.", "datanets"):
+        anchor = button("Anchor the next version", "button small")
+
+        async def anchor_now() -> None:
+            version = await act(anchor, node.anchor, datanet)
+            if version is not None:
+                ui.navigate.reload()
+
+        anchor.on("click", anchor_now, args=[])
+
+
+def _contributions(node: Views, rows: list[ContributionRow]) -> None:
     if not rows:
-        empty("No contribution yet.", "Contribute records from a file.", "openledger datanet contribute")
+        empty("No contribution yet.", "Contribute records from a file.")
         return
 
     def reviewers(row: ContributionRow) -> None:
@@ -188,10 +206,16 @@ def _contributions(rows: list[ContributionRow]) -> None:
             if not row.reviewers:
                 span("none yet", "muted")
 
+    def state(row: ContributionRow) -> None:
+        with div("line"):
+            badge(row.state)
+            if may_act(node) and row.state in {"submitted", "in review"}:
+                _review_button(node, row.id)
+
     columns = [
         Column[ContributionRow]("No.", lambda row: span(f"#{row.id}", "cell-title")),
         Column[ContributionRow]("Contributor", lambda row: show_party(row.contributor)),
-        Column[ContributionRow]("State", lambda row: badge(row.state)),
+        Column[ContributionRow]("State", state),
         Column[ContributionRow]("Records", lambda row: span(f"{row.count:,}"), "number"),
         Column[ContributionRow]("Accepted", lambda row: span(f"{row.accepted:,}"), "number"),
         Column[ContributionRow]("Rejected", lambda row: span(f"{row.rejected:,}"), "number"),
@@ -200,6 +224,16 @@ def _contributions(rows: list[ContributionRow]) -> None:
         Column[ContributionRow]("Reviewers", reviewers),
     ]
     table("Contributions", columns, rows)
+
+
+def _review_button(node: Views, contribution: int) -> None:
+    start = button("Review", "button small", aria_label=f"Have contribution {contribution} reviewed")
+
+    async def review_now() -> None:
+        if await act(start, node.review, contribution) is not None:
+            ui.navigate.reload()
+
+    start.on("click", review_now, args=[])
 
 
 def _contributors(rows: list[ContributorRow]) -> None:

@@ -7,22 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 from nicegui import ui
 
+from openledger.modelfactory import Recipe
 from openledger.node.views import DatanetRow, TrainingProgress
 from openledger.primitives import InputError, OpenLedgerError, parse_open
 from openledger.ui.access import may_act
-from openledger.ui.charts import loss_curve
+from openledger.ui.charts import falling_loss
 from openledger.ui.components import Chart
 from openledger.ui.dom import Tag, button, div, heading, link, paragraph, span
-from openledger.ui.formatting import plural
 from openledger.ui.layout import ask_to_sign_in, page
 from openledger.ui.loading import act, fetch, tell
 from openledger.ui.parts import card, empty, error_line, page_head
 
 if TYPE_CHECKING:
+    from nicegui.element import Element
+
     from openledger.ui.views_protocol import Views
 
 _WATCH_SECONDS = 1.5
-_RANKS = (2, 4, 8, 16, 32, 64)
+_RANKS = (2, 4, 8, 16, 32, 64, 128)
+_METHODS = {"lora": "LoRA", "qlora": "QLoRA (needs a CUDA GPU)"}
+_SCHEDULES = {"linear": "Linear", "cosine": "Cosine", "constant": "Constant"}
+_INTRODUCTION = (
+    "Fine-tune this node's base model on a Datanet, without code. The model, its evaluation and its influence index are "
+    "registered on the chain when it is done."
+)
 
 
 def register(node: Views) -> None:
@@ -30,11 +38,7 @@ def register(node: Views) -> None:
 
     @page(node, "/factory", "ModelFactory", "factory")
     async def factory(datanet: int = 0) -> None:
-        with page_head(
-            "ModelFactory",
-            "Fine-tune the base model on a Datanet, without code. The model, its evaluation and its "
-            "influence index are registered on the chain when it is done.",
-        ):
+        with page_head("ModelFactory", _INTRODUCTION):
             pass
         rows = [row for row in await fetch(node.datanets) if row.versions]
         with div("columns"):
@@ -42,11 +46,7 @@ def register(node: Views) -> None:
                 if rows:
                     _Form(node, rows, datanet)
                 else:
-                    empty(
-                        "There is no data to train on yet.",
-                        "A Datanet needs an anchored version first.",
-                        "openledger datanet version",
-                    )
+                    empty("There is no data to train on yet.", "A Datanet needs an anchored version first.")
             with card("Training"):
                 watch = _Watch(node)
         await watch.refresh()
@@ -54,49 +54,49 @@ def register(node: Views) -> None:
 
 
 class _Form:
-    """What to train: Datanet and version, name, settings, price."""
+    """What to train: Datanet and version, name, settings, prices."""
 
     def __init__(self, node: Views, rows: list[DatanetRow], chosen: int) -> None:
         self._node = node
         self._rows = {row.id: row for row in rows}
+        recipe = Recipe()
         first = chosen if chosen in self._rows else rows[0].id
-        self._datanet = ui.select({row.id: row.name for row in rows}, value=first, label="Datanet")
-        self._version = ui.select({}, label="Version")
-        self._name = ui.input("Name of the model", placeholder="exploit-analyst")
-        self._base = ui.input("Base model", placeholder="the one that ships with OpenLedger")
-        self._rank = ui.select(list(_RANKS), value=8, label="Rank")
-        self._epochs = ui.number("Epochs", value=12, min=1, max=200, precision=0)
-        self._rate = ui.number("Learning rate", value=0.003, min=0.000001, max=1, step=0.0005, format="%.6g")
-        self._price = ui.input("Price, OPEN per 1,000 tokens", value="0.1")
-        fields = (
-            self._datanet,
-            self._version,
-            self._name,
-            self._base,
-            self._rank,
-            self._epochs,
-            self._rate,
-            self._price,
+        with div("fields"):
+            self._datanet = _field(ui.select({row.id: row.name for row in rows}, value=first, label="Datanet"))
+            self._version = _field(ui.select({}, label="Version"))
+            self._name = _field(ui.input("Name of the model")).props("maxlength=100")
+            self._method = _field(ui.select(_METHODS, value=recipe.method, label="Method"))
+            self._rank = _field(ui.select(sorted({*_RANKS, recipe.rank}), value=recipe.rank, label="Rank"))
+            self._epochs = _whole("Epochs", recipe.epochs)
+            self._rate = _field(ui.input("Learning rate", value=f"{recipe.learning_rate:g}")).props("inputmode=decimal")
+            self._batch = _whole("Records per step", recipe.batch_size)
+            self._input_price = _price("Input price (OPEN)", "0.01")
+            self._output_price = _price("Output price (OPEN)", "0.04")
+        paragraph(
+            "Prices are for 1,000 tokens. A higher rank can learn more; more epochs fit the records more closely.",
+            "field-note",
         )
-        with div("fields") as box:
-            for field in fields:
-                field.props("outlined dense").move(box)
-        self._name.props("maxlength=64")
-        with div("field-note") as notes:
-            paragraph("A higher rank can learn more and costs more memory. More epochs fit the records more closely.")
-        self._notes = notes
+        with Tag("details"):
+            Tag("summary", "More settings", "small")
+            with div("fields"):
+                self._schedule = _field(ui.select(_SCHEDULES, value=recipe.schedule, label="Schedule of the rate"))
+                self._alpha = _whole("Alpha (scaling)", recipe.alpha)
+                self._holdout = _field(ui.input("Held out (percent)", value=f"{recipe.holdout * 100:g}")).props(
+                    "inputmode=decimal"
+                )
+                self._seed = _whole("Seed", recipe.seed)
         self._problem = div()
         if may_act(node):
             self._start = button("Start training", "button primary")
             self._start.on("click", self._submit, args=[])
         else:
             ask_to_sign_in("start training")
-        self._datanet.on_value_change(lambda _: self._show_versions())
+        self._datanet.on_value_change(self._show_versions)
         self._show_versions()
 
     def _show_versions(self) -> None:
-        row = self._rows[self._datanet.value]
-        self._version.set_options({number: f"v{number}" for number in range(row.versions, 0, -1)}, value=row.versions)
+        newest = self._rows[self._datanet.value].versions
+        self._version.set_options({number: f"v{number}" for number in range(newest, 0, -1)}, value=newest)
 
     async def _submit(self) -> None:
         self._problem.clear()
@@ -114,19 +114,48 @@ class _Form:
         name = (self._name.value or "").strip()
         if not name:
             raise InputError("the model has no name yet; give it one")
-        if not self._epochs.value or not self._rate.value:
-            raise InputError("epochs and learning rate must be numbers above zero")
-        price = parse_open(self._price.value or "")
-        recipe: dict[str, Any] = {
-            "rank": int(self._rank.value),
-            "epochs": int(self._epochs.value),
-            "learning_rate": float(self._rate.value),
-            "input_price": price,
-            "output_price": price,
-        }
-        if base := (self._base.value or "").strip():
-            recipe["base"] = base
-        return name, recipe
+        recipe = Recipe(
+            method=self._method.value,
+            rank=self._rank.value,
+            alpha=_integer("alpha", self._alpha.value),
+            epochs=_integer("epochs", self._epochs.value),
+            learning_rate=_decimal("learning rate", self._rate.value),
+            schedule=self._schedule.value,
+            batch_size=_integer("records per step", self._batch.value),
+            seed=_integer("seed", self._seed.value),
+            holdout=_decimal("held out", self._holdout.value) / 100,
+        )
+        asked = recipe.to_json()
+        asked["input_price"] = parse_open(self._input_price.value or "")
+        asked["output_price"] = parse_open(self._output_price.value or "")
+        return name, asked
+
+
+def _field(field: Element) -> Any:
+    return field.props("outlined dense options-dense")
+
+
+def _whole(label: str, value: int) -> ui.number:
+    field: ui.number = _field(ui.number(label, value=value, min=0, precision=0))
+    return field
+
+
+def _price(label: str, value: str) -> ui.input:
+    field: ui.input = _field(ui.input(label, value=value)).props("inputmode=decimal")
+    return field
+
+
+def _integer(name: str, value: float | None) -> int:
+    if value is None or value != int(value):
+        raise InputError(f"{name} is empty or no whole number; give one")
+    return int(value)
+
+
+def _decimal(name: str, text: str | None) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        raise InputError(f"{name} is {text!r}; give a number such as 0.004") from None
 
 
 class _Watch:
@@ -149,40 +178,44 @@ class _Watch:
             return
         if progress is None or progress == self._shown or self._status.is_deleted:
             return
+        if self._shown is None or progress.job != self._shown.job:
+            self._plot.clear()
+            self._chart = None
         self._shown = progress
         self._status.clear()
         with self._status, div("stack"):
             _progress(progress)
-        options = loss_curve(list(enumerate(progress.losses, start=1)), progress.steps or None)
-        if self._chart is None and progress.losses:
+        if not progress.losses:
+            return
+        if self._chart is None:
             with self._plot:
-                self._chart = Chart(options, f"Training loss of {progress.model_name} by step")
-        elif self._chart is not None:
-            self._chart.show(options)
+                self._chart = Chart(falling_loss(progress.losses), f"Training loss of {progress.model_name}")
+        else:
+            self._chart.show(falling_loss(progress.losses))
 
 
 def _progress(progress: TrainingProgress) -> None:
+    failed, done = bool(progress.error), progress.stage == "registered"
     with div("line spread"):
         heading(3, progress.model_name)
-        span(progress.stage, "badge bad" if progress.error else "badge accent")
-    if progress.error:
+        span("failed" if failed else progress.stage, f"badge {'bad' if failed else 'good' if done else 'accent'}")
+    if failed:
         error_line(progress.error)
         return
-    share = progress.step * 100 / progress.steps if progress.steps else 0
-    bar = Tag(
+    share = progress.step * 100 / progress.steps if progress.steps else 0.0
+    with Tag(
         "div",
         classes="bar thin",
         role="progressbar",
-        aria_label="Progress of the training",
+        aria_label=f"Progress: {progress.stage}",
         aria_valuemin=0,
         aria_valuemax=100,
         aria_valuenow=round(share),
-    )
-    with bar:
+    ):
         span("").style(f"width: {share:.2f}%; background: var(--accent)")
-    with div("line small"):
-        span(f"step {progress.step:,} of {plural(progress.steps, 'step')}", "muted")
+    with div("line small spread"):
+        span(f"{progress.step:,} of {progress.steps:,}", "muted")
         if progress.losses:
             span(f"loss {progress.losses[-1]:.4g}", "muted")
-    if progress.stage in {"done", "published"}:
+    if done:
         link("See the models", "/models", "button")

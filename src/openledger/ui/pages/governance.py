@@ -11,7 +11,7 @@ from openledger.node.views import GovernanceView, ParameterRow, Party, ProposalR
 from openledger.primitives import PPM, InputError, parse_open
 from openledger.ui.access import may_act
 from openledger.ui.dom import Tag, button, div, heading, paragraph, span
-from openledger.ui.formatting import amount, compact_amount, exact_amount, percent, quantity
+from openledger.ui.formatting import compact_amount, exact_amount, percent, quantity, sentence
 from openledger.ui.layout import ask_to_sign_in, page
 from openledger.ui.loading import act, fetch, tell
 from openledger.ui.parts import (
@@ -22,7 +22,6 @@ from openledger.ui.parts import (
     empty,
     error_line,
     page_head,
-    show_amount,
     show_hash,
     show_party,
     show_time,
@@ -127,7 +126,7 @@ def _acts(node: Views, row: ProposalRow, voters: list[tuple[Party, int]], redraw
     state = row.state.lower()
     if state == "active" and voters:
         with div("line"):
-            names = {party.address: f"{party.label} ({amount(power)})" for party, power in voters}
+            names = {party.address: f"{party.label} ({_votes_of(power)})" for party, power in voters}
             voter = ui.select(names, value=voters[0][0].address, label="Vote as").props("outlined dense options-dense")
             for support in ("for", "against", "abstain"):
                 cast = button(support.capitalize(), "button small")
@@ -175,7 +174,7 @@ class _Form:
             return
         self._value.props["label"] = f"New value in {_unit(row.unit)}"
         now, least, most = (quantity(value, row.unit) for value in (row.value, row.minimum, row.maximum))
-        self._note.set_text(f"{row.description} Now {now}; it may be {least} to {most}.")
+        self._note.set_text(f"{sentence(row.description)} Now {now}; it may be {least} to {most}.")
 
     async def _submit(self) -> None:
         self._problem.clear()
@@ -225,7 +224,7 @@ def _voters(voters: list[tuple[Party, int]]) -> None:
         for party, power in sorted(voters, key=lambda voter: voter[1], reverse=True):
             with Tag("li", classes="line spread"):
                 show_party(party)
-                show_amount(power, compact=True)
+                span(_votes_of(power), "amount", data_tip=exact_amount(power))
 
 
 def _parameters(rows: list[ParameterRow]) -> None:
@@ -235,7 +234,7 @@ def _parameters(rows: list[ParameterRow]) -> None:
 
     def name(row: ParameterRow) -> None:
         span(row.key, "cell-title mono")
-        paragraph(row.description, "cell-note")
+        paragraph(sentence(row.description), "cell-note")
 
     def bounds(row: ParameterRow) -> None:
         least, most = quantity(row.minimum, row.unit), quantity(row.maximum, row.unit)
@@ -253,7 +252,7 @@ def _parameters(rows: list[ParameterRow]) -> None:
 
     columns = [
         Column[ParameterRow]("Parameter", name, "text"),
-        Column[ParameterRow]("Value", value, "number"),
-        Column[ParameterRow]("Bounds", bounds),
+        Column[ParameterRow]("Value", value, "number wide"),
+        Column[ParameterRow]("Bounds", bounds, "wide"),
     ]
     table("Runtime parameters", columns, rows)

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from nicegui import ui
 
 from openledger.node.views import ModelView
+from openledger.primitives import parse_open
 from openledger.ui.access import may_act
 from openledger.ui.charts import loss_curve
 from openledger.ui.chat import Chat
 from openledger.ui.components import Chart
-from openledger.ui.dom import Tag, div, heading, link, paragraph, span
-from openledger.ui.formatting import amount, exact_amount, plural
+from openledger.ui.dom import Tag, button, div, heading, link, paragraph, span
+from openledger.ui.formatting import amount, exact_amount, exact_time, plural, short_hash
+from openledger.ui.icons import icon
 from openledger.ui.layout import ask_to_sign_in, page
-from openledger.ui.loading import fetch
-from openledger.ui.parts import badge, card, empty, figure, page_head, prose, show_amount, show_hash, show_party
+from openledger.ui.loading import act, fetch
+from openledger.ui.parts import (
+    badge,
+    card,
+    copy_button,
+    empty,
+    figure,
+    page_head,
+    prose,
+    show_amount,
+    show_hash,
+    show_party,
+)
 
 if TYPE_CHECKING:
+    from openledger.studio import ApiKey
     from openledger.ui.views_protocol import Views
 
 _MEASURES = (("loss", "Loss (lower is better)"), ("accuracy", "Exact answers (higher is better)"))
@@ -114,6 +129,7 @@ def _draw(node: Views, view: ModelView) -> None:
                 else:
                     paragraph("This model has no card.", "muted")
         with div("stack"):
+            _over_the_api(node, view)
             with card("Recipe", "What was done to train it; its hash is on the chain."):
                 _recipe(view.recipe)
             note = "Registered on the chain. Anyone can compare what they hold."
@@ -122,6 +138,52 @@ def _draw(node: Views, view: ModelView) -> None:
                     Tag("dt", name.replace("_", " ").capitalize())
                     with Tag("dd"):
                         show_hash(value, name)
+
+
+def _over_the_api(node: Views, view: ModelView) -> None:
+    with card("Use it from a program", "The API is OpenAI's; every answer carries its receipt."):
+        base = str(ui.context.client.request.base_url).rstrip("/")
+        with div("line"):
+            Tag("code", f"{base}/v1")
+            copy_button(f"{base}/v1", "API address")
+        call = {"model": view.name, "messages": [{"role": "user", "content": "…"}]}
+        Tag(
+            "pre",
+            f"POST /v1/chat/completions\nAuthorization: Bearer olk-…\n\n{json.dumps(call, ensure_ascii=False, indent=1)}",
+            "code",
+        )
+        if may_act(node):
+            _key_form(node)
+        else:
+            ask_to_sign_in("make an API key here")
+
+
+def _key_form(node: Views) -> None:
+    with div("line"):
+        cap = ui.input("Cap in OPEN", value="10").props("outlined dense inputmode=decimal").style("width: 120px")
+        days = ui.number("Days", value=30, min=1, max=3650, precision=0).props("outlined dense").style("width: 90px")
+        make = button("Make an API key")
+    made = div(role="status")
+
+    async def make_key() -> None:
+        def create() -> tuple[ApiKey, int, int]:
+            return node.create_key(parse_open(cap.value or ""), float(days.value or 0))
+
+        result = await act(make, create)
+        if result is None:
+            return
+        key, spendable, expires = result
+        made.clear()
+        with made, div("notice"):
+            icon("key")
+            with div():
+                paragraph("Keep it now: it is not shown again.", "strong")
+                with div("line"):
+                    Tag("code", short_hash(key.reveal()))
+                    copy_button(key.reveal(), "API key")
+                paragraph(f"Spends up to {amount(spendable)} until {exact_time(expires)}.", "field-note")
+
+    make.on("click", make_key, args=[])
 
 
 def _evaluation(view: ModelView) -> None:
@@ -142,7 +204,7 @@ def _evaluation(view: ModelView) -> None:
                     if isinstance(base, (int, float)) and isinstance(tuned, (int, float)):
                         seen |= {f"{measure}_base", f"{measure}_tuned"}
                         with Tag("tr"):
-                            Tag("td", title)
+                            Tag("td", title, "wraps")
                             Tag("td", _score(measure, base), "number")
                             Tag("td", _score(measure, tuned), "number strong")
         more = {key: value for key, value in view.evaluation.items() if key not in seen}

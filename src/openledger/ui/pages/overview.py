@@ -95,21 +95,26 @@ def _draw(view: Overview) -> None:
             receipts_table(view.receipts_recent)
         else:
             empty("No answer yet.", "Ask a model on its page, or over the API.", "openledger ask MODEL 'question'")
-    with div("columns"):
-        with card("Who was paid"):
-            parts = [
-                Slice(role.capitalize(), wei, amount(wei), exact_amount(wei), role_colour(role))
-                for role in ROLES
-                if (wei := view.fees_by_role.get(role, 0))
-            ]
-            if parts:
-                split_bar(parts, "Fees paid so far, by role")
-            else:
-                empty("Nobody has been paid yet.", "Fees are paid out when receipts are posted to the chain.")
+    with div("columns wide-left"):
+        with div("stack"):
+            with card("Who was paid"):
+                _paid(view)
+            with card("Latest blocks", flush=True):
+                _blocks(view.blocks_recent)
         with card("The chain"):
             _chain(view)
-    with card("Latest blocks", flush=True):
-        _blocks(view.blocks_recent)
+
+
+def _paid(view: Overview) -> None:
+    parts = [
+        Slice(role.capitalize(), wei, amount(wei), exact_amount(wei), role_colour(role))
+        for role in ROLES
+        if (wei := view.fees_by_role.get(role, 0))
+    ]
+    if parts:
+        split_bar(parts, "Fees paid so far, by role")
+    else:
+        empty("Nobody has been paid yet.", "Fees are paid out when receipts are posted to the chain.")
 
 
 def _stage(symbol: str, name: str, value: str, note: str, target: str, tip: str = "") -> None:
@@ -147,4 +152,4 @@ def _blocks(rows: list[BlockRow]) -> None:
         Column[BlockRow]("Transactions", lambda row: span(f"{row.transactions:,}"), "number"),
         Column[BlockRow]("Gas used", lambda row: span(f"{row.gas_used:,}"), "number"),
     ]
-    table("Latest blocks", columns, rows)
+    table("Latest blocks", columns, rows, stacks=False)

@@ -102,7 +102,7 @@ def _earnings(node: Views, view: PayoutsView, body: Tag) -> None:
         take.on("click", claim_now, args=[])
 
     columns = [
-        Column[EarningsRow]("Account", lambda row: show_party(row.party, role=True)),
+        Column[EarningsRow]("Account", lambda row: show_party(row.party, role=True), "wide"),
         Column[EarningsRow]("Earned as", roles, "text"),
         Column[EarningsRow]("Earned", lambda row: show_amount(row.earned, classes="strong"), "number"),
         Column[EarningsRow]("Claimed", lambda row: show_amount(row.claimed), "number"),

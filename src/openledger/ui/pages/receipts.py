@@ -139,14 +139,14 @@ def _draw(node: Views, view: ReceiptView) -> None:
     with div("columns wide-left"):
         with div("stack"):
             _influence(view)
+            _records(view)
             _verbatim(view)
+            _verification(node, row.id)
         with div("stack"):
             with card("Who shaped it", "Shares of this answer by contributor, from the measured influence."):
                 contributor_shares(view.contributors, row.residual_ppm)
             _payouts(view)
-            _verification(node, row.id)
             _on_chain(view)
-    _records(view)
 
 
 def _influence(view: ReceiptView) -> None:
