@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,8 @@ def register(app: FastAPI, node: Views) -> None:
         register_page(node)
     app.include_router(access.router(node))
     app.add_middleware(_PageHeaders)
+    # NiceGUI looks for its server among all objects, and looking at some of torch's makes them warn.
+    warnings.filterwarnings("ignore", message=r"`torch\.distributed\.", category=FutureWarning)
     ui.run_with(
         app,
         root=missing.builder(node),

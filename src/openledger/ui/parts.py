@@ -25,6 +25,7 @@ from openledger.ui.formatting import (
 from openledger.ui.icons import icon
 
 Row = TypeVar("Row")
+"""What a table or region shows."""
 
 ROLES = ("contributor", "builder", "host", "curator", "validator", "treasury")
 """Who a fee is split among, in the order in which colours are given."""
@@ -274,6 +275,24 @@ def prose(markdown: str) -> None:
     if body.startswith("---\n"):
         body = body.partition("\n---\n")[2] or body
     ui.html(_MARKDOWN.render(body), sanitize=True).classes("prose")
+
+
+class Region(Generic[Row]):
+    """A part of a page that is drawn anew when its data has changed, and left alone (focus and all) while it has not."""
+
+    def __init__(self, draw: Callable[[Row], object]) -> None:
+        self._draw = draw
+        self._shown: Row | None = None
+        self._body = div("stack")
+
+    def show(self, data: Row) -> None:
+        """Draws the data unless they are shown already."""
+        if data == self._shown or self._body.is_deleted:
+            return
+        self._shown = data
+        self._body.clear()
+        with self._body:
+            self._draw(data)
 
 
 def pager(offset: int, limit: int, total: int, turn: Callable[[int], object]) -> None:

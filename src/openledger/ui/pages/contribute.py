@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from openledger.ui.views_protocol import Views
 
 _MOST_BYTES = 16 * 1024 * 1024
-_INTRODUCTION = "Rows are signed with the account's key and submitted with a bond. Reviewers judge each row; a rejected row loses its bond."
+_INTRODUCTION = "Rows are signed and submitted with a bond. Reviewers judge each row; a rejected row loses its bond."
 _KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 
 
@@ -57,7 +57,7 @@ class _Form:
         self._datanet = view.row.id
         self._records: list[Record] = []
         self._upload = ui.upload(
-            label=f"A file of at most {MAX_RECORDS:,} rows",
+            label=f"Choose or drop a file of at most {MAX_RECORDS:,} rows",
             auto_upload=True,
             max_files=1,
             max_file_size=_MOST_BYTES,

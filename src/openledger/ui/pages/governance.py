@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nicegui import ui
 
 from openledger.node.views import GovernanceView, ParameterRow, Party, ProposalRow
-from openledger.primitives import PPM, InputError, parse_open
+from openledger.primitives import PPM, InputError, OpenLedgerError, parse_open
 from openledger.ui.access import may_act
 from openledger.ui.dom import Tag, button, div, heading, paragraph, span
 from openledger.ui.formatting import compact_amount, exact_amount, percent, quantity, sentence
@@ -16,6 +18,7 @@ from openledger.ui.layout import ask_to_sign_in, page
 from openledger.ui.loading import act, fetch, tell
 from openledger.ui.parts import (
     Column,
+    Region,
     Slice,
     badge,
     card,
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
 
 _PPM_PER_PERCENT = 10_000
 Redraw = Callable[[], Awaitable[None]]
-"""Reads governance anew and draws the page again."""
+"""Reads governance anew and draws what has changed."""
+_Proposals = tuple[list[ProposalRow], list[tuple[Party, int]]]
+_REFRESH_SECONDS = 5.0
 
 
 def register(node: Views) -> None:
@@ -47,25 +52,22 @@ def register(node: Views) -> None:
         ):
             pass
         view = await fetch(node.governance)
-        with div("stack") as body:
-            _draw(node, view, body)
+
+        async def refresh() -> None:
+            with suppress(OpenLedgerError):
+                show(await asyncio.to_thread(node.governance))
+
+        show = _draw(node, view, refresh)
+        show(view)
+        ui.timer(_REFRESH_SECONDS, refresh, immediate=False)
 
 
-def _draw(node: Views, view: GovernanceView, body: Tag) -> None:
-    async def redraw() -> None:
-        fresh = await fetch(node.governance)
-        body.clear()
-        with body:
-            _draw(node, fresh, body)
-
+def _draw(node: Views, view: GovernanceView, redraw: Redraw) -> Callable[[GovernanceView], None]:
+    """Draws the page with its form; what is returned fills in the rest, again and again."""
     with div("columns wide-left"):
         with div("stack"):
             heading(2, "Proposals")
-            if not view.proposals:
-                with card():
-                    empty("No proposal yet.", "Whoever holds enough votes may propose to change a parameter.")
-            for proposal in sorted(view.proposals, key=lambda row: row.created, reverse=True):
-                _proposal(node, proposal, view.voters, redraw)
+            proposals = Region[_Proposals](lambda shown: _proposals(node, *shown, redraw))
         with div("stack"):
             with card("Propose a change"):
                 if may_act(node):
@@ -73,11 +75,26 @@ def _draw(node: Views, view: GovernanceView, body: Tag) -> None:
                 else:
                     ask_to_sign_in("propose or vote")
             with card("Voting power"):
-                _voters(view.voters)
+                voters = Region(_voters)
     with card(
         "Parameters", "What the chain's contracts read at every step. Only a carried vote changes them.", flush=True
     ):
-        _parameters(view.parameters)
+        parameters = Region(_parameters)
+
+    def show(fresh: GovernanceView) -> None:
+        proposals.show((fresh.proposals, fresh.voters))
+        voters.show(fresh.voters)
+        parameters.show(fresh.parameters)
+
+    return show
+
+
+def _proposals(node: Views, rows: list[ProposalRow], voters: list[tuple[Party, int]], redraw: Redraw) -> None:
+    if not rows:
+        with card():
+            empty("No proposal yet.", "Whoever holds enough votes may propose to change a parameter.")
+    for row in sorted(rows, key=lambda row: row.created, reverse=True):
+        _proposal(node, row, voters, redraw)
 
 
 def _proposal(node: Views, row: ProposalRow, voters: list[tuple[Party, int]], redraw: Redraw) -> None:
@@ -107,6 +124,9 @@ def _votes(row: ProposalRow) -> None:
     ]
     with div("votes"):
         split_bar(slices, "Votes for, against and abstaining")
+        if row.quorum == 0:
+            span("The quorum is fixed when the vote opens.", "muted small")
+            return
         counted = row.votes_for + row.votes_abstain
         reached = counted >= row.quorum
         share = PPM if reached else counted * PPM // row.quorum

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nicegui import ui
 
-from openledger.node.views import BlockRow, Overview
+from openledger.node.views import BlockRow, Overview, ReceiptRow
 from openledger.primitives import OpenLedgerError
 from openledger.ui.dom import Tag, div, link, span
 from openledger.ui.formatting import amount, compact_amount, exact_amount, plural
@@ -18,6 +21,7 @@ from openledger.ui.pages.receipts import receipts_table
 from openledger.ui.parts import (
     ROLES,
     Column,
+    Region,
     Slice,
     big_number,
     card,
@@ -43,73 +47,72 @@ def register(node: Views) -> None:
     async def overview() -> None:
         with page_head("Overview", "Whose data shaped each answer, and what they were paid for it."):
             pass
-        shown = await fetch(node.overview)
-        with div("stack") as body:
-            _draw(shown)
+        view = await fetch(node.overview)
+        show = _draw()
+        show(view)
 
         async def refresh() -> None:
-            nonlocal shown
-            try:
-                fresh = await asyncio.to_thread(node.overview)
-            except OpenLedgerError:
-                return
-            if fresh != shown and not body.is_deleted:
-                shown = fresh
-                body.clear()
-                with body:
-                    _draw(shown)
+            with suppress(OpenLedgerError):
+                show(await asyncio.to_thread(node.overview))
 
         ui.timer(_REFRESH_SECONDS, refresh, immediate=False)
 
 
-def _draw(view: Overview) -> None:
+def _draw() -> Callable[[Overview], None]:
+    """Draws the empty page; what is returned fills it, again and again."""
+    flow = Region(_flow)
+    with card("Latest answers", flush=True) as head:
+        with head:
+            link("All receipts", "/receipts")
+        answers = Region(_answers)
+    with div("columns wide-left"):
+        with div("stack"):
+            with card("Who was paid"):
+                paid = Region(_paid)
+            with card("Latest blocks", flush=True):
+                blocks = Region(_blocks)
+        with card("The chain"):
+            chain = Region(_chain)
+
+    def show(view: Overview) -> None:
+        flow.show(replace(view, block_number=0, blocks_recent=[], receipts_recent=[]))
+        answers.show(view.receipts_recent)
+        paid.show(view.fees_by_role)
+        blocks.show(view.blocks_recent)
+        chain.show(view)
+
+    return show
+
+
+def _flow(view: Overview) -> None:
+    people, sets = plural(view.contributors, "contributor"), plural(view.datanets, "Datanet")
     with Tag("nav", classes="flow", aria_label="From data to pay"):
-        _stage(
-            "datanets",
-            "Data",
-            f"{view.records_accepted:,}",
-            "records accepted, by " + plural(view.contributors, "contributor"),
-            "/datanets",
-        )
-        _stage("models", "Models", f"{view.models:,}", "trained on " + plural(view.datanets, "Datanet"), "/models")
+        _stage("datanets", "Data", f"{view.records_accepted:,}", f"records accepted, by {people}", "/datanets")
+        _stage("models", "Models", f"{view.models:,}", f"trained on {sets}", "/models")
         _stage("receipts", "Answers", f"{view.receipts:,}", "each with a signed receipt", "/receipts")
         _stage(
             "shield",
             "On chain",
             f"{view.batches:,}",
-            plural(view.batches, "batch", "batches") + " of receipts",
+            f"{plural(view.batches, 'batch', 'batches')} of receipts",
             "/payouts",
         )
-        _stage(
-            "payouts",
-            "Paid",
-            compact_amount(view.total_paid),
-            f"of {compact_amount(view.total_fees)} in fees",
-            "/payouts",
-            tip=exact_amount(view.total_paid),
-        )
-    with card("Latest answers", flush=True) as head:
-        with head:
-            link("All receipts", "/receipts")
-        if view.receipts_recent:
-            receipts_table(view.receipts_recent)
-        else:
-            empty("No answer yet.", "Ask a model on its page, or over the API.", "openledger ask MODEL 'question'")
-    with div("columns wide-left"):
-        with div("stack"):
-            with card("Who was paid"):
-                _paid(view)
-            with card("Latest blocks", flush=True):
-                _blocks(view.blocks_recent)
-        with card("The chain"):
-            _chain(view)
+        paid = f"of {compact_amount(view.total_fees)} in fees"
+        _stage("payouts", "Paid", compact_amount(view.total_paid), paid, "/payouts", exact_amount(view.total_paid))
 
 
-def _paid(view: Overview) -> None:
+def _answers(rows: list[ReceiptRow]) -> None:
+    if rows:
+        receipts_table(rows)
+    else:
+        empty("No answer yet.", "Ask a model on its page, or over the API.", "openledger ask MODEL 'question'")
+
+
+def _paid(fees_by_role: dict[str, int]) -> None:
     parts = [
         Slice(role.capitalize(), wei, amount(wei), exact_amount(wei), role_colour(role))
         for role in ROLES
-        if (wei := view.fees_by_role.get(role, 0))
+        if (wei := fees_by_role.get(role, 0))
     ]
     if parts:
         split_bar(parts, "Fees paid so far, by role")
