@@ -76,12 +76,16 @@ def load_adapter(base: BaseModel, path: Path) -> PeftModel:
         )
     tensors = read_weights(path)
     try:
-        model = get_peft_model(shared_copy(base.model), LoraConfig.from_pretrained(str(path)))
-        outcome = set_peft_model_state_dict(model, tensors)
+        settings = LoraConfig.from_pretrained(str(path))
+        settings.base_model_name_or_path = None
+        model = get_peft_model(shared_copy(base.model), settings)
+        outcome: Any = set_peft_model_state_dict(model, tensors)
     except OpenLedgerError:
         raise
     except Exception as error:
-        raise ModelError(f"the adapter in {path} does not fit the base: {' '.join(str(error).split())[:300]}") from error
+        raise ModelError(
+            f"the adapter in {path} does not fit the base: {' '.join(str(error).split())[:300]}"
+        ) from error
     absent = [name for name in outcome.missing_keys if "lora_" in name]
     if absent or outcome.unexpected_keys:
         name = (absent + list(outcome.unexpected_keys))[0]

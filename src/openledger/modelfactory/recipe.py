@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, Literal
 
 from openledger.primitives.canonical import canonical_bytes
@@ -45,7 +46,7 @@ class Recipe:
     base: str = "openledger-base"
     method: Literal["lora", "qlora"] = "lora"
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     target_modules: str | tuple[str, ...] = ALL_LINEAR
     epochs: int = 8
     learning_rate: float = 4e-3
@@ -78,21 +79,17 @@ class Recipe:
                 raise InputError(f'target_modules is {targets!r}: use "{ALL_LINEAR}" or a list of layer names')
         elif not targets or not all(isinstance(name, str) and name for name in targets):
             raise InputError(f'target_modules is {targets!r}: name at least one layer, or use "{ALL_LINEAR}"')
-        object.__setattr__(
-            self, "target_modules", targets if isinstance(targets, str) else tuple(sorted(set(targets)))
-        )
+        object.__setattr__(self, "target_modules", targets if isinstance(targets, str) else tuple(sorted(set(targets))))
         shares = tuple(self.checkpoints)
         for share in shares:
             _real("checkpoints", share, 0.0, 1.0)
-        if not shares or shares[-1] != 1 or any(a >= b for a, b in zip(shares, shares[1:], strict=False)):
+        if not shares or shares[-1] != 1 or any(a >= b for a, b in pairwise(shares)):
             raise InputError(f"checkpoints is {shares}: give rising shares of the run, the last one 1.0")
         object.__setattr__(self, "checkpoints", tuple(float(share) for share in shares))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
-        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Recipe:
@@ -104,7 +101,8 @@ class Recipe:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(value) - known):
             raise InputError(f"{unknown[0]!r} is no field of a recipe: use {', '.join(sorted(known))}")
-        return cls(**{name: tuple(item) if isinstance(item, list) else item for name, item in value.items()})
+        given: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
+        return cls(**given)
 
     def digest(self) -> bytes:
         """keccak256 of the recipe's canonical JSON, 32 bytes."""
@@ -113,6 +111,7 @@ class Recipe:
 
 _WHOLE = (
     ("rank", 1, 1024),
+    ("alpha", 1, 65536),
     ("epochs", 1, 1000),
     ("batch_size", 1, 4096),
     ("seed", 0, 2**32 - 1),
@@ -120,7 +119,6 @@ _WHOLE = (
     ("shards", 1, 256),
 )
 _REAL = (
-    ("alpha", 0.0, 65536.0),
     ("learning_rate", 0.0, 1.0),
     ("b_rate_factor", 0.0, 1024.0),
     ("max_gradient_norm", 0.0, 1e6),

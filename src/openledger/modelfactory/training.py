@@ -357,7 +357,7 @@ def _with_adapter(base: BaseModel, recipe: Recipe, device: torch.device) -> Peft
 
         quantised = AutoModelForCausalLM.from_pretrained(
             base.path,
-            quantization_config=BitsAndBytesConfig(
+            quantization_config=BitsAndBytesConfig(  # type: ignore[no-untyped-call]
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
@@ -367,7 +367,9 @@ def _with_adapter(base: BaseModel, recipe: Recipe, device: torch.device) -> Peft
             use_safetensors=True,
             local_files_only=True,
         )
-        model = prepare_model_for_kbit_training(quantised, use_gradient_checkpointing=False)
+        model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
+            quantised, use_gradient_checkpointing=False
+        )
     else:
         model = shared_copy(base.model)
     targets = recipe.target_modules
@@ -452,7 +454,9 @@ def _encode(base: BaseModel, records: Sequence[TrainingRecord], recipe: Recipe) 
     return examples
 
 
-def examples_of(base: BaseModel, records: Sequence[TrainingRecord], run: TrainingRun) -> Iterator[tuple[TrainingRecord, Dialogue]]:
+def examples_of(
+    base: BaseModel, records: Sequence[TrainingRecord], run: TrainingRun
+) -> Iterator[tuple[TrainingRecord, Dialogue]]:
     """The trained records of a run with their tokens, in the run's order.
 
     Raises:

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from huggingface_hub import snapshot_download
@@ -17,6 +18,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from openledger.primitives.canonical import canonical_bytes
 from openledger.primitives.errors import ModelError, NotFoundError
@@ -73,6 +75,8 @@ def load_base(reference: str | Path | None = None, *, device: str | torch.device
     """
     path = _folder(reference)
     _check_weights(path)
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
@@ -86,15 +90,19 @@ def load_base(reference: str | Path | None = None, *, device: str | torch.device
         )
     except Exception as error:
         raise ModelError(f"{path} holds no causal language model that transformers can load: {_line(error)}") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     tokenizer = _tokenizer(path)
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings
     if len(tokenizer) > rows:
         raise ModelError(f"the tokenizer in {path} has {len(tokenizer)} tokens, the model only {rows} embeddings")
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise ModelError(f"the tensor {name} in {path} holds values that are not finite: get the weights again")
         parameter.requires_grad_(False)
-    return BaseModel(model.to(device).eval(), tokenizer, model_digest(path), path)
+    placed: Any = model
+    return BaseModel(placed.to(device).eval(), tokenizer, model_digest(path), path)
 
 
 def model_files(path: Path) -> dict[str, Path]:
@@ -163,7 +171,7 @@ def _check_weights(path: Path) -> None:
     for index in path.glob("*.safetensors.index.json"):
         try:
             names = set(json.loads(index.read_text())["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{index} is not a weight index: {_line(error)}") from error
         if missing := sorted(str(name) for name in names - {file.name for file in weights}):
             raise ModelError(f"{index} names {missing[0]}, which is not among the weights in {path}")

@@ -46,7 +46,9 @@ class Source:
 
 _DOC = "usr/share/doc/"
 SOURCES: tuple[Source, ...] = (
-    Source("debian-handbook", (_DOC + "debian-handbook/html/en-US/*.html",), "html", "GPL-2.0-or-later OR CC-BY-SA-3.0"),
+    Source(
+        "debian-handbook", (_DOC + "debian-handbook/html/en-US/*.html",), "html", "GPL-2.0-or-later OR CC-BY-SA-3.0"
+    ),
     Source("debian-reference-en", ("usr/share/debian-reference/*.en.html",), "html", "GPL-2.0-or-later"),
     Source("debian-faq", ("**/*.en.html", "**/*.html"), "html", "GPL-2.0-or-later"),
     Source("debian-policy", ("**/policy.html/*.html",), "html", "GPL-2.0-or-later"),
@@ -67,7 +69,12 @@ SOURCES: tuple[Source, ...] = (
     Source("libssl-doc", ("**/man/man?/*.gz",), "man", "Apache-2.0"),
     Source("dpkg-dev", ("**/man/man?/*.gz",), "man", "GPL-2.0-or-later"),
     Source("git-man", ("**/man/man?/*.gz",), "man", "GPL-2.0-only"),
-    Source("git-doc", ("**/howto/*.txt", "**/technical/*.txt", "**/git*.txt", "**/RelNotes/*.txt"), "asciidoc", "GPL-2.0-only"),
+    Source(
+        "git-doc",
+        ("**/howto/*.txt", "**/technical/*.txt", "**/git*.txt", "**/RelNotes/*.txt"),
+        "asciidoc",
+        "GPL-2.0-only",
+    ),
     Source("postgresql-doc-15", (_DOC + "postgresql-doc-15/html/*.html",), "html", "PostgreSQL"),
     Source(
         "rust-doc",
@@ -97,7 +104,9 @@ SOURCES: tuple[Source, ...] = (
     Source("sqlalchemy", ("**/*.py",), "python", "MIT", "python"),
 )
 DICTIONARIES: tuple[Source, ...] = (
-    Source("dict-foldoc", ("usr/share/dictd/foldoc.dict.dz",), "dictionary", "GFDL-1.1-or-later (no invariant sections)"),
+    Source(
+        "dict-foldoc", ("usr/share/dictd/foldoc.dict.dz",), "dictionary", "GFDL-1.1-or-later (no invariant sections)"
+    ),
     Source("wordnet-base", ("usr/share/wordnet/data.*",), "dictionary", "WordNet (MIT-like)"),
 )
 DESCRIPTIONS_LICENCE = "package descriptions of Debian 12 main: under each package's own free licence"
@@ -184,9 +193,7 @@ def build(work: Path, seed: int = 20) -> dict[str, object]:
     return result
 
 
-def _dialogues(
-    work: Path, packages: list[dialogues.Package], generator: random.Random
-) -> Iterator[dialogues.Pair]:
+def _dialogues(work: Path, packages: list[dialogues.Package], generator: random.Random) -> Iterator[dialogues.Pair]:
     for package in packages:
         yield from dialogues.about_package(package, generator)
     foldoc, wordnet = DICTIONARIES
@@ -199,7 +206,7 @@ def _dialogues(
                 yield from dialogues.from_man(_read(path), path.name, generator)
             elif source.reader == "python":
                 yield from dialogues.from_python(_read(path), path.stem, generator)
-    for path in sorted((*Path("/usr/share/doc").glob("*/changelog.Debian*.gz"), *work.glob("unpacked/*/usr/share/doc/*/changelog*.gz"))):
+    for path in sorted(work.glob("unpacked/*/usr/share/doc/*/changelog*.gz")):
         yield from dialogues.from_changelog(_read(path), generator)
 
 

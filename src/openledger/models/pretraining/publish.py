@@ -97,7 +97,7 @@ answers that people rely on, fine-tune a larger model from the hub with the same
 | context | {config["max_position_embeddings"]} tokens |
 | tokenizer | byte-level BPE, {config["vocab_size"]:,} tokens, each digit its own token |
 | dialogue | `<|bos|><|user|>question<|assistant|>answer<|eos|>`, optional `<|system|>` first |
-| trained on | {log["tokens"] / 1e6:.1f} million tokens in {log["steps"]:,} steps, {log["seconds"] / 60:.0f} minutes on two CPU cores |
+| trained on | {log["tokens"] / 1e6:.1f} million tokens, {log["seconds"] / 60:.0f} minutes on two shared CPU cores |
 | held-out text | {held["documents_nats_per_token"]:.3f} nats per token, {held["documents_bits_per_byte"]:.3f} bits per byte |
 | held-out dialogues | {held["dialogues_nats_per_token"]:.3f} nats per token |
 

@@ -43,7 +43,7 @@ def train(work: Path, output: Path, context: int, characters: int = 40_000_000) 
         show_progress=False,
     )
     tokenizer.train_from_iterator(_texts(work, characters), trainer)
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOS,

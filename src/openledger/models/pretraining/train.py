@@ -56,7 +56,9 @@ def tokenise(work: Path, tokenizer_folder: Path, settings: Settings) -> None:
     and every tenth a second turn, so that both are known.
     """
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("bos", "eos", "system", "user", "assistant")}
+    ids: dict[str, Any] = {
+        name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("bos", "eos", "system", "user", "assistant")
+    }
     system = tokenizer.encode("Answer the question briefly and exactly.", add_special_tokens=False)
 
     def encoded(texts: list[str]) -> list[list[int]]:
@@ -96,18 +98,20 @@ class _Stream:
         self.held_out = np.asarray(rows[held][:64], dtype=np.int64)
         self._rows = rows
         self._train = np.flatnonzero(~held)
+        self._order = self._train
+        self._epoch = -1
         self._seed = seed
         self.position = 0
 
     def take(self, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The next ``count`` rows, int64 [count, context]."""
         found = []
         for _ in range(count):
             epoch, place = divmod(self.position, len(self._train))
-            order = np.random.default_rng((self._seed, epoch)).permutation(self._train) if place == 0 or not hasattr(
-                self, "_order"
-            ) else self._order
-            self._order = order
-            found.append(self._rows[order[place]])
+            if epoch != self._epoch:
+                self._epoch = epoch
+                self._order = np.random.default_rng((self._seed, epoch)).permutation(self._train)
+            found.append(self._rows[self._order[place]])
             self.position += 1
         return np.asarray(found, dtype=np.int64)
 
@@ -127,7 +131,8 @@ def pretrain(work: Path, tokenizer_folder: Path, settings: Settings, compiled: b
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    model = LlamaForCausalLM(configuration(settings, tokenizer)).to(device)
+    model: Any = LlamaForCausalLM(configuration(settings, tokenizer))
+    model.to(device)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
     others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and "layers" in name)]
     muon = torch.optim.Muon(matrices, lr=settings.matrix_rate, weight_decay=0.01, momentum=0.95)
@@ -161,15 +166,18 @@ def pretrain(work: Path, tokenizer_folder: Path, settings: Settings, compiled: b
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimiser in (muon, adam):
-            optimiser.step()
+            optimiser.step()  # type: ignore[no-untyped-call]
             optimiser.zero_grad(set_to_none=True)
         recent.append(loss.item())
         state["step"] += 1
         state["seconds"] = time.monotonic() - begun
         if state["step"] % 25 == 0:
             tokens = state["step"] * settings.batch * settings.context
-            print(f"step {state['step']} tokens {tokens / 1e6:.2f}M loss {np.mean(recent):.4f} rate {scale:.3f} "
-                  f"{tokens / state['seconds']:.0f} tokens/s progress {progress:.3f}", flush=True)
+            print(
+                f"step {state['step']} tokens {tokens / 1e6:.2f}M loss {np.mean(recent):.4f} rate {scale:.3f} "
+                f"{tokens / state['seconds']:.0f} tokens/s progress {progress:.3f}",
+                flush=True,
+            )
         if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
             _record(state, model, streams, recent, settings, device)
             recent = []
@@ -214,7 +222,7 @@ def _record(
     device: torch.device,
 ) -> None:
     """Append to the curve: training loss, and held-out loss (nats per token, float32) on both streams."""
-    model.eval()
+    model.train(False)
     entry: dict[str, float] = {
         "step": state["step"],
         "tokens": state["step"] * settings.batch * settings.context,
@@ -245,7 +253,7 @@ def _save(
     fresh = folder.with_name("checkpoint.new")
     shutil.rmtree(fresh, ignore_errors=True)
     model.save_pretrained(fresh)
-    GenerationConfig(
+    GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=model.config.bos_token_id,
         eos_token_id=model.config.eos_token_id,
         pad_token_id=model.config.pad_token_id,
@@ -292,6 +300,6 @@ def _resume(
                 saved.setdefault(int(index), {})[slot] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": saved})
     for name, stream in streams.items():
-        stream.position = state.pop("positions")[name] if name == "none" else state["positions"][name]
+        stream.position = state["positions"][name]
     state["settings"] = asdict(settings)
     return state

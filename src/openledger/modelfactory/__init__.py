@@ -1,0 +1,32 @@
+"""Fine-tune a base model on Datanet records with LoRA or QLoRA, measure the result, describe and load it."""
+
+from openledger.modelfactory.adapters import adapter_digest, load_adapter
+from openledger.modelfactory.card import DataSource, model_card
+from openledger.modelfactory.evaluation import Evaluation, Score, evaluate, generate
+from openledger.modelfactory.recipe import Recipe
+from openledger.modelfactory.training import (
+    CheckpointInfo,
+    TrainingRecord,
+    TrainingRun,
+    examples_of,
+    split,
+    train,
+)
+
+__all__ = [
+    "CheckpointInfo",
+    "DataSource",
+    "Evaluation",
+    "Recipe",
+    "Score",
+    "TrainingRecord",
+    "TrainingRun",
+    "adapter_digest",
+    "evaluate",
+    "examples_of",
+    "generate",
+    "load_adapter",
+    "model_card",
+    "split",
+    "train",
+]
