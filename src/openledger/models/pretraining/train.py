@@ -113,7 +113,7 @@ class _Stream:
                 self._order = np.random.default_rng((self._seed, epoch)).permutation(self._train)
             found.append(self._rows[self._order[place]])
             self.position += 1
-        return np.asarray(found, dtype=np.int64)
+        return np.asarray(found, dtype=np.int64).reshape(count, self._rows.shape[1])
 
 
 def pretrain(work: Path, tokenizer_folder: Path, settings: Settings, compiled: bool = True) -> Path:
@@ -159,7 +159,7 @@ def pretrain(work: Path, tokenizer_folder: Path, settings: Settings, compiled: b
             for group in optimiser.param_groups:
                 group["lr"] = rate * scale
         share = settings.decay_dialogue_share if decaying else settings.dialogue_share
-        wanted = share * settings.batch * (state["step"] + 1) - share * settings.batch * state["step"]
+        wanted = share * settings.batch
         chosen = int(wanted) + (np.random.default_rng((settings.seed, state["step"])).random() < wanted % 1)
         rows = np.concatenate([streams["documents"].take(settings.batch - chosen), streams["dialogues"].take(chosen)])
         loss = step_loss(torch.from_numpy(rows).to(device))
