@@ -269,12 +269,24 @@ def share_line(draw: Callable[[], object], ppm: int, most: int, colour: str = "v
         show_ppm(ppm, "value")
 
 
+def render_markdown(markdown: str) -> str:
+    """HTML of Markdown without its front matter, its headings two levels down, below the page's own.
+
+    HTML in it is escaped; images and links to scripts stay plain text.
+    """
+    if markdown.startswith("---\n"):
+        _, end, body = markdown.partition("\n---\n")
+        markdown = body if end else markdown
+    tokens = _MARKDOWN.parse(markdown)
+    for token in tokens:
+        if token.type in {"heading_open", "heading_close"}:
+            token.tag = f"h{min(int(token.tag[1:]) + 2, 6)}"
+    return str(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
+
+
 def prose(markdown: str) -> None:
-    """Markdown as text: no HTML, no images, no scripts; sanitised once more in the browser."""
-    body = markdown
-    if body.startswith("---\n"):
-        body = body.partition("\n---\n")[2] or body
-    ui.html(_MARKDOWN.render(body), sanitize=True).classes("prose")
+    """Markdown as a text, sanitised once more in the browser."""
+    ui.html(render_markdown(markdown), sanitize=True).classes("prose")
 
 
 class Region(Generic[Row]):

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from openledger.datanets import Record
-from openledger.node.views import (
-    Check,
-    ContributionRow,
-    DatanetRow,
-    DatanetView,
-    GovernanceView,
-    ModelView,
-    Overview,
-    PayoutsView,
-    ReceiptRow,
-    ReceiptView,
-    RecordView,
-    Submission,
-    SupplyView,
-    TrainingProgress,
-    VersionRow,
-)
-from openledger.studio import ApiKey
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from openledger.datanets import Record
+    from openledger.node.views import (
+        Check,
+        ContributionRow,
+        DatanetRow,
+        DatanetView,
+        GovernanceView,
+        ModelView,
+        Overview,
+        PayoutsView,
+        ReceiptRow,
+        ReceiptView,
+        RecordView,
+        Submission,
+        SupplyView,
+        TrainingProgress,
+        VersionRow,
+    )
+    from openledger.studio import ApiKey
 
 
 class Views(Protocol):
