@@ -127,6 +127,26 @@ def test_looking_for_secrets_never_fails(text):
     assert isinstance(find_private(text), list)
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 4000,
+        "1 " * 2000,
+        "~ $ ~" * 800,
+        "1," * 2000,
+        "a@" + "a." * 2000,
+        "abandon " * 500,
+        "A1 " * 1300,
+        "+12 34 " * 500,
+    ],
+    ids=repr,
+)
+def test_no_text_makes_the_gate_slow(text):
+    value = RECORDS[0].value | {"answer": text}
+    assert checks(inspect([Record.from_json(value)], "MIT", TERMS, RECORDS[:20]))
+
+
 # Similarity
 
 

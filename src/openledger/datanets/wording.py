@@ -88,6 +88,7 @@ class Similarity:
         self._weights = {
             feature: round(1000 * math.log2((count + 1) / number)) for feature, number in self._held.items()
         }
+        self._totals = [self._weight(found) for found in self._features]
         self._few = max(3, count // 50)
 
     def matches(self) -> list[list[Match]]:
@@ -113,7 +114,7 @@ class Similarity:
     def similarity_ppm(self, one: int, other: int) -> int:
         """How similar two of the texts are, 0 to 1,000,000."""
         shared = self._weight(self._features[one] & self._features[other])
-        union = self._weight(self._features[one] | self._features[other])
+        union = self._totals[one] + self._totals[other] - shared
         return 1_000_000 * shared // union if union else 1_000_000
 
     def same_event(self, one: int, other: int) -> list[str]:
