@@ -1,0 +1,305 @@
+"""Build an influence index from a training run: its records, its checkpoints, its base model.
+
+One pass over a sample of the records gives the eigenbases, a second over all records gives their gradients, rotated,
+whitened, folded and projected as they come, so that memory does not grow with the records' gradients. Checkpoints are
+worked on side by side; the result is the same whatever their number of workers.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from openledger.attribution.calibration import calibrate
+from openledger.attribution.clusters import near_duplicates
+from openledger.attribution.curvature import Bases, Covariances, Rounded, Whitening, bases
+from openledger.attribution.gradients import (
+    AdapterModel,
+    Checkpoint,
+    Query,
+    TrainingExample,
+    read_config,
+    read_weights,
+)
+from openledger.attribution.index import Contents, InfluenceIndex, Settings, Stage, fingerprint
+from openledger.attribution.projection import Embedding, Metric
+from openledger.models import pinned
+from openledger.primitives.errors import InputError, ModelError
+
+Progress = Callable[[float, str], None]
+"""Called with the share of the work that is done, 0 to 1, and what is being done."""
+
+_T = TypeVar("_T")
+_PROJECTION_SAMPLE = 4096
+_HELD = 16
+
+
+def build_index(
+    base: PreTrainedModel,
+    checkpoints: Sequence[Checkpoint],
+    examples: Sequence[TrainingExample],
+    settings: Settings | None = None,
+    output: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    unrelated: Sequence[Query] = (),
+    clusters: Sequence[int] | None = None,
+    workers: int = 2,
+) -> InfluenceIndex:
+    """Measure every record's gradients over a training run and keep them for scoring.
+
+    Args:
+        base: the base model, float32; it is not changed.
+        checkpoints: adapters saved during the run, in rising order of steps; the last is the adapter that is served.
+        examples: the records as they were trained on; those with weight 0 get no influence.
+        settings: how the index is made.
+        output: folder to write it to, which must not exist; it appears whole or not at all.
+        progress: told how far the work is.
+        unrelated: queries that no record should influence, such as held-out records; they set the noise floor
+            together with the records themselves.
+        clusters: for each record a number that near-duplicates have in common; found by itself when None.
+        workers: checkpoints that are worked on at the same time, each on one thread.
+
+    Raises:
+        InputError: no example, no checkpoint, a checkpoint without a rate, or an example that is malformed.
+        ModelError: a checkpoint does not fit the model or is not finite.
+        StorageError: ``output`` exists or cannot be written.
+    """
+    settings = settings or Settings()
+    _check(checkpoints, examples, clusters)
+    stages = _stages(checkpoints, settings.least_weight)
+    config = read_config(checkpoints[-1].path)
+    weights = [read_weights(checkpoint.path) for checkpoint in checkpoints]
+    tell = progress or _silent
+    with pinned(), ThreadPoolExecutor(max(1, workers)) as pool:
+        models = [
+            AdapterModel(base, config, weight)
+            for weight, stage in zip(weights, stages, strict=True)
+            if stage.weight > 0
+        ]
+        factors = torch.tensor([example.weight for example in examples])
+        measuring = _Measuring(models, [stage.weight for stage in stages if stage.weight > 0], settings, pool, tell)
+        embeddings = measuring.records(examples, factors)
+        codes = Rounded.of((embeddings * factors[:, None]).T.contiguous())
+        tell(0.95, "grouping near-duplicates")
+        rounded = codes.matrix().T.contiguous()
+        groups = _groups(clusters, examples, rounded, settings)
+        calibration = calibrate(rounded, groups, measuring.queries(unrelated))
+        index = Contents(
+            base=fingerprint(base),
+            config=config,
+            stages=stages,
+            stage_weights=tuple(weights),
+            blocks=models[0].blocks,
+            metric=measuring.metric,
+            projection=measuring.projection,
+            codes=codes,
+            hashes=[example.record_hash for example in examples],
+            seniority=[example.seniority for example in examples],
+            clusters=groups,
+            calibration=calibration,
+            settings=settings,
+        ).index()
+    if output is not None:
+        index.save(output)
+    tell(1.0, "done")
+    return index
+
+
+class _Measuring:
+    """Gradients at every checkpoint, turned into embeddings."""
+
+    def __init__(
+        self,
+        models: Sequence[AdapterModel],
+        weights: Sequence[float],
+        settings: Settings,
+        pool: ThreadPoolExecutor,
+        tell: Progress,
+    ) -> None:
+        self._models = models
+        self._weights = tuple(weights)
+        self._settings = settings
+        self._pool = pool
+        self._tell = tell
+        self._blocks = models[0].blocks
+        self._lock = threading.Lock()
+        self._done = 0
+        self._steps = 1
+
+    def records(self, examples: Sequence[TrainingExample], factors: Tensor) -> Tensor:
+        """Embeddings [examples, components]; fixes the metric and the projection on the way."""
+        sample = _strided(len(examples), self._settings.curvature_records)
+        inner = [place for place in _strided(len(examples), _PROJECTION_SAMPLE) if place not in set(sample)]
+        places = [*sample, *inner]
+        later = sorted(set(range(len(examples))) - set(places))
+        self._steps = len(self._models) * (len(sample) + len(examples))
+        chosen = [examples[place] for place in sample]
+        found = bases(self._each(lambda stage: self._covariances(stage, chosen)))
+        held = self._each(lambda stage: self._rotated(stage, chosen, found))
+        self.metric = Metric(
+            found,
+            tuple(
+                tuple(Whitening.of((part * part).mean(dim=0), self._settings.damping) for part in parts)
+                for parts in held
+            ),
+            self._weights,
+            self._settings.sketch,
+        )
+        self._embedding = Embedding(self._blocks, self.metric)
+        rest = [examples[place] for place in inner]
+        sketches = _sum(self._each(lambda stage: self._sketches(stage, held[stage], rest)))
+        self.projection = principal(
+            sketches * factors[places][:, None], self._settings.variance, self._settings.components
+        )
+        self._matrix = self.projection.matrix()
+        embeddings = torch.empty(len(examples), self._matrix.shape[1])
+        embeddings[places] = sketches @ self._matrix
+        if later:
+            embeddings[later] = self._embeddings([examples[place] for place in later])
+        return embeddings
+
+    def queries(self, queries: Sequence[Query]) -> Tensor:
+        """Embeddings [queries, components]."""
+        return self._embeddings(queries) if queries else torch.zeros(0, self._matrix.shape[1])
+
+    def _covariances(self, stage: int, sample: Sequence[TrainingExample]) -> Covariances:
+        sums = Covariances(self._blocks, self._settings.largest_rotation)
+        for batch in self._models[stage].batches(sample, self._settings.batch_tokens):
+            sums.add(batch)
+            self._count(len(batch.positions))
+        return sums
+
+    def _rotated(self, stage: int, sample: Sequence[TrainingExample], found: Bases) -> list[Tensor]:
+        """Gradients of the sample in the eigenbases: for each block [examples, rows, columns]."""
+        opened = found.opened()
+        held = [torch.empty(len(sample), block.rows, block.columns) for block in self._blocks]
+        for batch in self._models[stage].batches(sample, self._settings.batch_tokens):
+            for place, captured in enumerate(batch.blocks):
+                held[place][list(batch.positions)] = opened.rotate(place, captured.gradients()).cpu()
+            self._count(len(batch.positions))
+        return held
+
+    def _sketches(self, stage: int, held: list[Tensor], rest: Sequence[TrainingExample]) -> Tensor:
+        """Sketches of the held gradients (which are let go) and of the examples after them."""
+        count = len(held[0])
+        rows = torch.empty(count + len(rest), self._embedding.sketch.size)
+        for begin in range(0, count, _HELD):
+            piece = [block[begin : begin + _HELD] for block in held]
+            rows[begin : begin + len(piece[0])] = self._embedding.sketches_of(piece, stage)
+        held.clear()
+        for batch in self._models[stage].batches(rest, self._settings.batch_tokens):
+            rows[[count + place for place in batch.positions]] = self._embedding.sketches(batch, stage)
+            self._count(len(batch.positions))
+        return rows
+
+    def _embeddings(self, queries: Sequence[Query | TrainingExample]) -> Tensor:
+        def one(stage: int) -> Tensor:
+            rows = torch.empty(len(queries), self._matrix.shape[1])
+            for batch in self._models[stage].batches(queries, self._settings.batch_tokens):
+                rows[list(batch.positions)] = self._embedding.sketches(batch, stage) @ self._matrix
+                self._count(len(batch.positions))
+            return rows
+
+        return _sum(self._each(one))
+
+    def _each(self, work: Callable[[int], _T]) -> list[_T]:
+        return list(self._pool.map(work, range(len(self._models))))
+
+    def _count(self, examples: int) -> None:
+        with self._lock:
+            self._done += examples
+            self._tell(0.95 * min(1.0, self._done / self._steps), "measuring gradients")
+
+
+def principal(rows: Tensor, variance: float, most: int) -> Rounded:
+    """Principal directions of ``rows`` [examples, size] by the Gram matrix, as columns [size, components].
+
+    Takes the fewest components that hold the given share of the variance, at most ``most``.
+
+    Raises:
+        ModelError: every row is zero: the records left no trace in the adapter.
+    """
+    gram = (rows @ rows.T).double()
+    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = values.flip(0), vectors.flip(1)
+    if not values[0] > 0:
+        raise ModelError("no record has a gradient at any checkpoint; give checkpoints from the training run itself")
+    kept = int((values > 1e-9 * values[0]).sum())
+    held = torch.cumsum(values[:kept], 0) / values[:kept].sum()
+    count = min(most, int((held < variance).sum()) + 1, kept)
+    basis = rows.T @ (vectors[:, :count] / values[:count].sqrt()).float()
+    return Rounded.of(basis)
+
+
+def _groups(
+    clusters: Sequence[int] | None, examples: Sequence[TrainingExample], codes: Tensor, settings: Settings
+) -> NDArray[np.int64]:
+    if clusters is not None:
+        return np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.int64)
+    tokens = [example.token_ids for example in examples]
+    return near_duplicates(tokens, codes.numpy(), settings.text_similarity, settings.gradient_similarity)
+
+
+def _stages(checkpoints: Sequence[Checkpoint], least: float) -> tuple[Stage, ...]:
+    """Checkpoints weighed by their learning rates; those of little weight get none."""
+    total = math.fsum(checkpoint.learning_rate for checkpoint in checkpoints)
+    kept = math.fsum(point.learning_rate for point in checkpoints if point.learning_rate >= least * total)
+    return tuple(
+        Stage(
+            point.step,
+            float(point.learning_rate),
+            point.learning_rate / kept if point.learning_rate >= least * total else 0.0,
+        )
+        for point in checkpoints
+    )
+
+
+def _check(
+    checkpoints: Sequence[Checkpoint], examples: Sequence[TrainingExample], clusters: Sequence[int] | None
+) -> None:
+    if not checkpoints or not examples:
+        raise InputError(f"{len(checkpoints)} checkpoints and {len(examples)} records; at least one of each is needed")
+    rates = [point.learning_rate for point in checkpoints]
+    if not all(math.isfinite(rate) and rate >= 0 for rate in rates) or not sum(rates) > 0:
+        raise InputError(f"the checkpoints' learning rates are {rates}; give those of the training run")
+    steps = [point.step for point in checkpoints]
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        raise InputError(f"the checkpoints' steps are {steps}; give them in rising order")
+    for place, example in enumerate(examples):
+        if not (math.isfinite(example.weight) and example.weight >= 0):
+            raise InputError(f"record {place} has weight {example.weight}; weights are finite and not negative")
+        if len(example.record_hash) != 32:
+            raise InputError(f"record {place} has a hash of {len(example.record_hash)} bytes instead of 32")
+    if clusters is not None and len(clusters) != len(examples):
+        raise InputError(f"{len(clusters)} cluster numbers for {len(examples)} records")
+
+
+def _silent(_: float, __: str) -> None:
+    """Tells nobody."""
+
+
+def _strided(count: int, most: int) -> list[int]:
+    """At most ``most`` of ``range(count)``, evenly spread."""
+    if count <= most:
+        return list(range(count))
+    return [place * count // most for place in range(most)]
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    """Their sum, in order."""
+    total = torch.zeros_like(parts[0])
+    for part in parts:
+        total += part
+    return total

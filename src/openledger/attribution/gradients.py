@@ -1,0 +1,433 @@
+"""Per-example gradients of a LoRA adapter, exact and in batches.
+
+A LoRA module holds two linear maps, ``lora_A`` and ``lora_B``. The gradient of one example's loss with respect to such
+a map is the sum over token positions of (gradient at its output) x (its input), so one forward and one backward pass
+over a batch gives every example's own gradient (Goodfellow, 2015, "Efficient per-example gradient computations").
+The loss of an example is the sum of -log p over its answer tokens.
+
+The base model's weights are shared, never copied or changed: an :class:`AdapterModel` is a second skeleton over them.
+An example is padded on the right to a multiple of 8 tokens of its own length, whatever it is batched with.
+This module knows nothing of curvature or of records' worth.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora.layer import LoraLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from openledger.primitives.errors import InputError, ModelError
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+_PADDING = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A prompt and the output whose influences are asked for.
+
+    Attributes:
+        token_ids: prompt and output, as the model saw them.
+        prompt_length: how many of them are the prompt; the loss is over the rest (never over the first token,
+            which nothing predicts).
+    """
+
+    token_ids: Sequence[int]
+    prompt_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingExample:
+    """A record as it was trained on.
+
+    Attributes:
+        token_ids: prompt and answer.
+        prompt_length: how many tokens are the prompt; the training loss is over the rest.
+        weight: factor of this record's loss in training; 0 means that it was left out.
+        record_hash: 32 bytes that name the record.
+        seniority: place in the order of acceptance; among near-duplicates the smallest takes the credit.
+    """
+
+    token_ids: Sequence[int]
+    prompt_length: int
+    weight: float = 1.0
+    record_hash: bytes = bytes(32)
+    seniority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An adapter saved during training.
+
+    Attributes:
+        path: folder with ``adapter_model.safetensors`` and ``adapter_config.json``.
+        learning_rate: the optimiser's rate at that step; weighs the checkpoint.
+        step: number of optimiser steps done.
+    """
+
+    path: Path
+    learning_rate: float
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One LoRA matrix: ``name`` as in the adapter's file, gradient of shape [rows, columns]."""
+
+    name: str
+    rows: int
+    columns: int
+
+    @property
+    def size(self) -> int:
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """One block's inputs [examples, tokens, columns] and output gradients [examples, tokens, rows] in a batch."""
+
+    inputs: Tensor
+    deltas: Tensor
+
+    def gradients(self) -> Tensor:
+        """Per-example gradients [examples, rows, columns]."""
+        return torch.bmm(self.deltas.transpose(1, 2), self.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The captured blocks of some examples.
+
+    Attributes:
+        positions: the examples' places in the sequence that was asked for.
+        losses: summed -log p of each example's output in nats [examples].
+        mask: which tokens are the example's own, not padding [examples, tokens].
+        blocks: what was captured, in the order of the model's blocks.
+    """
+
+    positions: tuple[int, ...]
+    losses: Tensor
+    mask: Tensor
+    blocks: tuple[Captured, ...]
+
+
+class AdapterModel:
+    """A base model with a LoRA adapter, opened for gradients.
+
+    Args:
+        base: a causal language model of transformers in float32; its weights are shared, it is not changed.
+        config: the adapter's configuration.
+        weights: the adapter's matrices by their names in peft's files.
+
+    Attributes:
+        blocks: the adapter's matrices in a fixed order.
+
+    Raises:
+        ModelError: the model is not float32, or the adapter does not fit it, is not plain LoRA on linear layers,
+            or holds a number that is not finite.
+    """
+
+    def __init__(self, base: PreTrainedModel, config: LoraConfig, weights: Mapping[str, Tensor]) -> None:
+        _check_config(config)
+        _check_base(base)
+        plain = _share(base)
+        flags = [(parameter, parameter.requires_grad) for parameter in plain.parameters()]
+        plain.set_attn_implementation("eager")
+        try:
+            wrapped = get_peft_model(plain, _inference_config(config))
+        except ValueError as error:
+            raise ModelError(f"the adapter does not fit this base model: {error}") from error
+        finally:
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
+        self.model: nn.Module = wrapped.eval()
+        self._linears = _lora_linears(wrapped)
+        self.blocks = tuple(Block(name, *linear.weight.shape) for name, linear in self._linears.items())
+        self.context = int(getattr(plain.config, "max_position_embeddings", 0) or 1 << 30)
+        self.vocabulary = int(plain.get_input_embeddings().weight.shape[0])
+        self.device = next(plain.parameters()).device
+        self.load(weights)
+
+    @classmethod
+    def from_folder(cls, base: PreTrainedModel, adapter: Path) -> AdapterModel:
+        """A base model with the adapter in a folder."""
+        return cls(base, read_config(adapter), read_weights(adapter))
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Put an adapter's weights in place (names as in peft's files).
+
+        Raises:
+            ModelError: a matrix is missing, too many, of another shape, or not finite.
+        """
+        wanted = {block.name for block in self.blocks}
+        if wanted != set(weights):
+            raise ModelError(
+                f"the adapter has other matrices than the model: missing {sorted(wanted - set(weights))[:3]}, "
+                f"unknown {sorted(set(weights) - wanted)[:3]}; use a checkpoint of the same training run"
+            )
+        for name, linear in self._linears.items():
+            value = weights[name]
+            if value.shape != linear.weight.shape:
+                raise ModelError(f"{name} has shape {list(value.shape)}, the model needs {list(linear.weight.shape)}")
+            if not torch.isfinite(value).all():
+                raise ModelError(f"{name} holds a number that is not finite; the training run diverged")
+            with torch.no_grad():
+                linear.weight.copy_(value)
+
+    def batches(self, queries: Sequence[Query | TrainingExample], tokens_per_batch: int = 2048) -> Iterator[Batch]:
+        """Forward and backward over all queries, in batches of one padded length.
+
+        Raises:
+            InputError: a query has no output, is longer than the context, or has a token outside the vocabulary.
+            ModelError: a loss or gradient is not finite.
+        """
+        for query in queries:
+            self._check(query)
+        lengths = [padded_length(len(query.token_ids)) for query in queries]
+        order = sorted(range(len(queries)), key=lambda place: lengths[place])
+        start = 0
+        while start < len(order):
+            length = lengths[order[start]]
+            end = start + max(1, tokens_per_batch // length)
+            chosen = [place for place in order[start:end] if lengths[place] == length]
+            yield self._capture(tuple(chosen), [queries[place] for place in chosen])
+            start += len(chosen)
+
+    def losses(self, queries: Sequence[Query], adapter: bool = True) -> Tensor:
+        """Summed -log p of each query's output tokens in nats, float32 [queries]; ``adapter=False`` asks the base."""
+        found = torch.zeros(len(queries))
+        with torch.no_grad(), self._adapter(adapter):
+            for place, query in enumerate(queries):
+                self._check(query)
+                ids, targets = self._tensors([query])
+                found[place] = token_losses(self.model, ids, targets).sum()
+        return found
+
+    def derivatives(self, query: Query, directions: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """Directional derivatives of every output token's loss, float32 [directions, output tokens].
+
+        Forward-mode differentiation of the token losses along each direction (a step of the LoRA matrices, by block
+        name). A row sums to the inner product of the query's gradient with that direction.
+        """
+        self._check(query)
+        ids, targets = self._tensors([query])
+        names = {name: _parameter_name(name) for name in self._linears}
+        primals = {names[name]: linear.weight.detach() for name, linear in self._linears.items()}
+
+        def losses(parameters: dict[str, Tensor]) -> Tensor:
+            return token_losses(self.model, ids, targets, parameters)[0]
+
+        rows = []
+        for direction in directions:
+            tangents = {names[name]: value.to(self.device) for name, value in direction.items()}
+            _, derivative = torch.func.jvp(losses, (primals,), (tangents,))
+            first = max(query.prompt_length, 1) - 1
+            rows.append(derivative[first : len(query.token_ids) - 1].detach())
+        return torch.stack(rows).cpu()
+
+    def _capture(self, positions: tuple[int, ...], queries: Sequence[Query | TrainingExample]) -> Batch:
+        inputs: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+            def hook(_: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+                inputs[name], outputs[name] = arguments[0].detach(), output
+
+            return hook
+
+        handles = [linear.register_forward_hook(keep(name)) for name, linear in self._linears.items()]
+        try:
+            with torch.enable_grad():
+                ids, targets = self._tensors(queries)
+                losses = token_losses(self.model, ids, targets).sum(dim=1)
+                deltas = torch.autograd.grad(losses.sum(), [outputs[block.name] for block in self.blocks])
+        finally:
+            for handle in handles:
+                handle.remove()
+        if not torch.isfinite(losses).all() or not all(torch.isfinite(delta.sum()) for delta in deltas):
+            raise ModelError(
+                f"a loss or gradient of example {positions[0]} or its batch is not finite; "
+                "the model diverged or was damaged"
+            )
+        blocks = tuple(Captured(inputs[block.name], delta) for block, delta in zip(self.blocks, deltas, strict=True))
+        counts = torch.tensor([len(query.token_ids) for query in queries], device=ids.device)
+        mask = torch.arange(ids.shape[1], device=ids.device) < counts[:, None]
+        return Batch(positions, losses.detach(), mask, blocks)
+
+    def _tensors(self, queries: Sequence[Query | TrainingExample]) -> tuple[Tensor, Tensor]:
+        """Token ids [queries, padded length] and targets of the same shape, -100 where nothing is predicted."""
+        length = min(self.context, max(padded_length(len(query.token_ids)) for query in queries))
+        ids = torch.zeros(len(queries), length, dtype=torch.int64)
+        targets = torch.full((len(queries), length), -100, dtype=torch.int64)
+        for row, query in enumerate(queries):
+            tokens = torch.tensor(list(query.token_ids), dtype=torch.int64)
+            first = max(query.prompt_length, 1)
+            ids[row, : len(tokens)] = tokens
+            targets[row, first - 1 : len(tokens) - 1] = tokens[first:]
+        return ids.to(self.device), targets.to(self.device)
+
+    def _check(self, query: Query | TrainingExample) -> None:
+        check_tokens(query)
+        count = len(query.token_ids)
+        if count > self.context:
+            raise InputError(f"{count} tokens are more than the model's context of {self.context}; shorten the text")
+        for token in query.token_ids:
+            if not 0 <= token < self.vocabulary:
+                raise InputError(
+                    f"token id {token} is outside the vocabulary of {self.vocabulary}; use the base's own tokenizer"
+                )
+
+    @contextmanager
+    def _adapter(self, enabled: bool) -> Iterator[None]:
+        if enabled:
+            yield
+            return
+        with self.model.disable_adapter():  # type: ignore[operator]
+            yield
+
+
+def token_losses(model: nn.Module, ids: Tensor, targets: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
+    """-log p of each target in nats [examples, tokens]; 0 where the target is -100."""
+    arguments = {"input_ids": ids, "use_cache": False}
+    with torch.autocast(ids.device.type, enabled=False):
+        result: Any = (
+            model(**arguments)
+            if parameters is None
+            else torch.func.functional_call(model, parameters, kwargs=arguments)
+        )
+        return nn.functional.cross_entropy(result.logits.transpose(1, 2), targets, ignore_index=-100, reduction="none")
+
+
+def check_tokens(query: Query | TrainingExample) -> None:
+    """Raise InputError unless there is at least one output token that something predicts."""
+    count = len(query.token_ids)
+    if query.prompt_length < 0 or count <= max(query.prompt_length, 1):
+        raise InputError(
+            f"the output is empty: {count} tokens of which {query.prompt_length} are the prompt; "
+            "influence needs at least one output token after at least one other token"
+        )
+
+
+def padded_length(count: int) -> int:
+    """The length in tokens to which a sequence of ``count`` tokens is padded."""
+    return -(-count // _PADDING) * _PADDING
+
+
+def read_weights(adapter: Path) -> dict[str, Tensor]:
+    """An adapter's matrices in float32 by their names in the file.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    path = Path(adapter) / ADAPTER_WEIGHTS
+    try:
+        return {name: value.float() for name, value in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"no readable adapter in {path}: {error}; only safetensors are read") from error
+
+
+def read_config(adapter: Path) -> LoraConfig:
+    """An adapter's configuration.
+
+    Raises:
+        ModelError: it is missing, malformed, or not LoRA.
+    """
+    path = Path(adapter) / ADAPTER_CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values.get("peft_type") != "LORA":
+            raise ModelError(f"{path} is an adapter of type {values.get('peft_type')!r}; attribution reads LORA")
+        return LoraConfig.from_pretrained(str(adapter))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"no readable adapter configuration in {path}: {error}") from error
+
+
+def _check_config(config: Any) -> None:
+    if not isinstance(config, LoraConfig):
+        raise ModelError(f"attribution reads LoRA adapters, this one is {type(config).__name__}")
+    for field in ("use_dora", "modules_to_save", "trainable_token_indices", "layer_replication", "target_parameters"):
+        if getattr(config, field, None):
+            raise ModelError(f"the adapter uses {field}, whose influence is not measured; train it as plain LoRA")
+    if config.bias != "none" or getattr(config, "lora_bias", False):
+        raise ModelError("the adapter trains biases, whose influence is not measured; train it with bias='none'")
+
+
+def _check_base(base: nn.Module) -> None:
+    kinds = {parameter.dtype for parameter in base.parameters() if parameter.is_floating_point()}
+    if kinds != {torch.float32}:
+        raise ModelError(
+            f"the model's weights are {sorted(map(str, kinds))}; load it in float32, since attribution in a lower "
+            "precision is silently wrong"
+        )
+
+
+def _inference_config(config: LoraConfig) -> LoraConfig:
+    fresh = copy.deepcopy(config)
+    fresh.inference_mode = False
+    fresh.init_lora_weights = True
+    fresh.lora_dropout = 0.0
+    return fresh
+
+
+def _share(model: nn.Module) -> Any:
+    """A second module tree over the same parameters and buffers, without the first one's hooks."""
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    twin = copy.deepcopy(model, memo)
+    for module in twin.modules():
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
+    return twin
+
+
+def bare(model: PeftModel) -> tuple[PreTrainedModel, LoraConfig, dict[str, Tensor]]:
+    """A peft model's base (a tree of its own over the same weights), configuration and adapter matrices.
+
+    Raises:
+        ModelError: not exactly one adapter is active.
+    """
+    active = model.active_adapters
+    if len(active) != 1:
+        raise ModelError(f"{len(active)} adapters are active: {active}; activate the one that is asked about")
+    ending = f".{active[0]}.weight"
+    weights = {
+        name.removesuffix(ending) + ".weight": value.detach().float()
+        for name, value in model.named_parameters()
+        if ".lora_" in name and name.endswith(ending)
+    }
+    return _share(model).unload(), model.peft_config[active[0]], weights
+
+
+def _lora_linears(wrapped: nn.Module) -> dict[str, nn.Module]:
+    """The adapter's linear maps by the name of their weight in peft's files, in a fixed order."""
+    found: dict[str, nn.Module] = {}
+    for name, module in wrapped.named_modules():
+        if not isinstance(module, LoraLayer):
+            continue
+        if len(module.lora_embedding_A):
+            raise ModelError(f"the adapter trains the embedding {name}, whose influence is not measured")
+        for part in ("lora_A", "lora_B"):
+            linear = getattr(module, part)["default"]
+            if not isinstance(linear, nn.Linear):
+                raise ModelError(f"{name}.{part} is a {type(linear).__name__}; only linear layers are supported")
+            found[f"{name}.{part}.weight"] = linear
+    if not found:
+        raise ModelError("the adapter adapts no linear layer of this model; check its target_modules")
+    return found
+
+
+def _parameter_name(name: str) -> str:
+    return name.removesuffix("weight") + "default.weight"
