@@ -84,9 +84,9 @@ def test_asking_for_an_address_makes_no_account(tmp_path: Path) -> None:
 
 def test_processes_that_start_together_agree(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    with context.Pool(3) as pool:
-        found = pool.starmap(_addresses, [(str(tmp_path), order) for order in ("abc", "cba", "bca")])
-    assert found[0] == found[1] == found[2]
+    with context.Pool(2) as pool:
+        found = pool.starmap(_addresses, [(str(tmp_path), order) for order in ("abc", "cba")])
+    assert found[0] == found[1]
     indices = json.loads((tmp_path / "keys" / "names.json").read_text())
     assert sorted(indices.values()) == [0, 1, 2]
 

@@ -42,6 +42,7 @@ _GAS_MARGIN_PERCENT = 20
 _GAS_MARGIN = 250_000
 """Added to every estimate: a checkpoint in the estimate's own second is updated, one second later it is a new one. What is
 not used is not paid."""
+_FEES_SECONDS = 2.0
 _PANICS = {
     0x01: "an assertion failed",
     0x11: "an amount overflowed or went below zero",
@@ -69,6 +70,8 @@ class Chain:
         self.rpc_url = rpc_url
         self.timeout = timeout
         self.w3 = Web3(Web3.HTTPProvider(rpc_url, request_kwargs={"timeout": timeout}))
+        # It asks for the chain id before every transaction, which this class knows and always sets itself.
+        self.w3.middleware_onion.remove("validation")
         self.chain_id = self._ask(lambda: int(self.w3.eth.chain_id))
         self.genesis = to_hex(bytes(self._ask(lambda: self.w3.eth.get_block(0))["hash"]))
         self.deployment = deployment
@@ -79,6 +82,7 @@ class Chain:
             )
         self._account_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._next_nonce: dict[str, int] = {}
+        self._known_fees: tuple[float, tuple[int, int]] | None = None
 
     def address(self, name: str) -> str:
         """Checksummed address of a deployed contract, such as ``FeeEscrow`` or ``Vesting.team``.
@@ -199,9 +203,9 @@ class Chain:
             estimate = self._ask(lambda: self.w3.eth.estimate_gas(params, "pending"))
             params["gas"] = estimate + estimate * _GAS_MARGIN_PERCENT // 100 + _GAS_MARGIN
         if "maxFeePerGas" not in params:
-            tip = self._ask(lambda: int(self.w3.eth.max_priority_fee))
+            base_fee, tip = self._fees()
             params["maxPriorityFeePerGas"] = Wei(tip)
-            params["maxFeePerGas"] = Wei(2 * self._next_base_fee() + tip)
+            params["maxFeePerGas"] = Wei(2 * base_fee + tip)
         name = self._submit(wallet, params)
         receipt = self._await(name)
         if receipt["status"] != 1:
@@ -252,6 +256,14 @@ class Chain:
             f"transaction {to_hex(bytes(receipt['transactionHash']))} failed in block {receipt['blockNumber']} "
             f"after using {receipt['gasUsed']} of {params.get('gas')} gas"
         )
+
+    def _fees(self) -> tuple[int, int]:
+        """Base fee of the next block and the suggested tip, wei per gas; asked for again when older than two seconds."""
+        known = self._known_fees
+        if known is None or time.monotonic() - known[0] > _FEES_SECONDS:
+            tip = self._ask(lambda: int(self.w3.eth.max_priority_fee))
+            known = self._known_fees = (time.monotonic(), (self._next_base_fee(), tip))
+        return known[1]
 
     def _next_base_fee(self) -> int:
         history = self._ask(lambda: self.w3.eth.fee_history(1, "latest"))

@@ -254,7 +254,7 @@ class DevChain:
                     raise StorageError(str(error)) from error
                 _LOG.warning("%s cannot be used (%s); trying an older state", snapshot, error)
                 continue
-            self._last_snapshot = height
+            self._last_snapshot = max((number for number, _ in self._snapshots()), default=0)
             return
 
     def _genesis(self) -> dict[str, Any]:
@@ -396,13 +396,11 @@ class DevChain:
                 waiting.pop(name).done.set_result(name)
             if not included:
                 break
-        for name, order in waiting.items():
-            self._node.call("anvil_dropTransaction", name)
-            order.done.set_exception(
-                RpcError(
-                    {"code": -32003, "message": "not included: its nonce is ahead of the account's, or it cannot pay"}
-                )
-            )
+        if waiting:
+            self._node.call("anvil_dropAllTransactions")
+        for order in waiting.values():
+            message = "not included: its nonce is ahead of the account's, it was replaced, or it cannot pay"
+            order.done.set_exception(RpcError({"code": -32003, "message": message}))
 
     def _record(self, timestamp: int, base_fee: int, raws: dict[str, str]) -> list[str]:
         """Makes a block out of what the node's pool holds and writes it down; returns the hashes included."""
