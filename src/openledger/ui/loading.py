@@ -46,6 +46,24 @@ async def fetch(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         placeholder.delete()
 
 
+async def refill(container: Tag, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What ``read`` returns, for a container that shows something already: it is dimmed meanwhile, and then emptied.
+
+    Raises:
+        OpenLedgerError: whatever the read raises; the container keeps what it shows.
+    """
+    if not container.default_slot.children:
+        with container:
+            return await fetch(read, *args, **kwargs)
+    container.props["aria-busy"] = "true"
+    try:
+        result = await asyncio.to_thread(read, *args, **kwargs)
+    finally:
+        container.props["aria-busy"] = "false"
+    container.clear()
+    return result
+
+
 async def act(trigger: Tag, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
     """What ``call`` returns; meanwhile the button that set it off is busy. A failure is told and gives None."""
     if trigger.props.get("aria-busy") == "true":

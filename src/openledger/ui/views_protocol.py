@@ -114,8 +114,8 @@ class Views(Protocol):
         """Act: anchors a Datanet's next version."""
         ...
 
-    def settle(self) -> object:
-        """Act: posts the receipts that wait, and pays out what may be paid."""
+    def settle(self) -> int:
+        """Act: posts the receipts that wait, and pays out what may be paid; how many were posted."""
         ...
 
     def claim(self, address: str, /) -> int:
@@ -134,6 +134,6 @@ class Views(Protocol):
         """Act: votes ``for``, ``against`` or ``abstain`` with an account whose key this node holds."""
         ...
 
-    def execute(self, proposal: str, /) -> object:
-        """Act: queues or executes a proposal that was carried."""
+    def execute(self, proposal: str, /) -> str:
+        """Act: queues or executes a proposal that was carried; its new state."""
         ...

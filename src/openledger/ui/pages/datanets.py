@@ -20,7 +20,7 @@ from openledger.ui.access import may_act
 from openledger.ui.dom import Tag, button, div, heading, link, paragraph, span
 from openledger.ui.formatting import plural
 from openledger.ui.layout import page
-from openledger.ui.loading import act, fetch, tell_failure
+from openledger.ui.loading import act, fetch, refill, tell_failure
 from openledger.ui.parts import (
     Column,
     badge,
@@ -141,14 +141,15 @@ async def _records(node: Views, view: DatanetView) -> None:
         latest += 1
         mine = latest
         words = (text.value or "").strip()
-        with result:
-            try:
-                rows, total = await fetch(
-                    node.records, view.row.id, words, status.value, contributor.value, offset, _RECORDS_PER_PAGE
-                )
-            except OpenLedgerError as error:
-                tell_failure(str(error))
-                return
+
+        def read() -> tuple[list[RecordView], int]:
+            return node.records(view.row.id, words, status.value, contributor.value, offset, _RECORDS_PER_PAGE)
+
+        try:
+            rows, total = await refill(result, read)
+        except OpenLedgerError as error:
+            tell_failure(str(error))
+            return
         if mine != latest or result.is_deleted:
             return
         result.clear()

@@ -151,8 +151,12 @@ def _acts(node: Views, row: ProposalRow, voters: list[tuple[Party, int]], redraw
             for support in ("for", "against", "abstain"):
                 cast = button(support.capitalize(), "button small")
 
-                async def vote(support: str = support, cast: Tag = cast) -> None:
-                    if await act(cast, lambda: (node.vote(row.id, voter.value, support), True)[1]):
+                def vote_now(support: str = support) -> bool:
+                    node.vote(row.id, voter.value, support)
+                    return True
+
+                async def vote(cast: Tag = cast, vote_now: Callable[[], bool] = vote_now) -> None:
+                    if await act(cast, vote_now):
                         tell("The vote is on the chain.")
                         await redraw()
 
@@ -161,8 +165,9 @@ def _acts(node: Views, row: ProposalRow, voters: list[tuple[Party, int]], redraw
         go = button("Queue it" if state == "succeeded" else "Execute it", "button small primary")
 
         async def execute() -> None:
-            if await act(go, lambda: (node.execute(row.id), True)[1]):
-                tell("Done on the chain.")
+            state = await act(go, node.execute, row.id)
+            if state is not None:
+                tell(f"The proposal is {state}.")
                 await redraw()
 
         go.on("click", execute, args=[])

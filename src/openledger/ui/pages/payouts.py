@@ -9,7 +9,7 @@ from openledger.ui.access import may_act
 from openledger.ui.dom import Tag, button, div, span
 from openledger.ui.formatting import amount, exact_amount, percent
 from openledger.ui.layout import ask_to_sign_in, page
-from openledger.ui.loading import act, fetch, tell
+from openledger.ui.loading import act, fetch, refill, tell
 from openledger.ui.parts import (
     ROLES,
     Column,
@@ -94,8 +94,7 @@ def _earnings(node: Views, view: PayoutsView, body: Tag) -> None:
             if claimed is None:
                 return
             tell(f"{row.party.label} claimed {amount(claimed)}.")
-            fresh = await fetch(node.payouts)
-            body.clear()
+            fresh = await refill(body, node.payouts)
             with body:
                 _draw(node, fresh, body)
 

@@ -14,7 +14,7 @@ from openledger.ui.dom import Tag, button, div, heading, link, paragraph, span
 from openledger.ui.formatting import amount, exact_amount, percent, plural, short_hash
 from openledger.ui.icons import icon
 from openledger.ui.layout import page
-from openledger.ui.loading import act, fetch, tell
+from openledger.ui.loading import act, fetch, refill, tell
 from openledger.ui.pages.datanets import record_link
 from openledger.ui.parts import (
     ROLES,
@@ -56,9 +56,7 @@ def register(node: Views) -> None:
             result = div()
 
         async def show(offset: int = 0) -> None:
-            with result:
-                rows, total = await fetch(node.receipts, offset, _PER_PAGE)
-            result.clear()
+            rows, total = await refill(result, node.receipts, offset, _PER_PAGE)
             with result:
                 if rows:
                     receipts_table(rows)
@@ -71,8 +69,9 @@ def register(node: Views) -> None:
                     )
 
         async def settle() -> None:
-            if await act(post, lambda: (node.settle(), True)[1]):
-                tell("The waiting receipts are on the chain.")
+            posted = await act(post, node.settle)
+            if posted is not None:
+                tell(f"{plural(posted, 'receipt')} posted to the chain." if posted else "No receipt was waiting.")
                 await show()
 
         if may_act(node):
