@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,12 @@ class World:
         tokens = len(private.output.split())
         return Recomputed(body.shares, body.residual_ppm, body.receipt.prompt_tokens, tokens, private.output)
 
+    def submit(self, name: str, records: list[dict[str, Any]], nonce: int) -> None:
+        submit(self, name, records, nonce)
+
+    def review(self, number: int, verdicts: Mapping[str, int], **options: Any) -> None:
+        review(self, number, verdicts, **options)
+
     def validator(self, name: str, recompute: Recompute | None = None) -> Validator:
         """A validator that the host shows everything it has published."""
 
@@ -219,28 +225,38 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def contribute(world: World, number: int, name: str) -> None:
     """One contribution of three rows from submission to its end. Tess alone rejects the last row of ada; all reject ben2."""
-    records, account = rows(name, 3), world.wallet(name)
+    submit(world, name, rows(name, 3), nonce=0)
+    verdicts = {reviewer: 0b011 if name == "ben" or reviewer == "tess" else 0b111 for reviewer in REVIEWERS}
+    review(world, number, verdicts)
+
+
+def submit(world: World, name: str, records: list[dict[str, Any]], nonce: int) -> None:
+    """Submits records with their bond."""
+    account = world.wallet(name)
     manifest = world.blobs.put_json(
         {"datanet": 1, "contributor": account.address, "licence": "CC-BY-4.0", "records": records,
          "intended_use": "test", "time": 1}
     )  # fmt: skip
     root = MerkleTree([keccak(record_hash(record)) for record in records]).root
-    contribution = Contribution(1, account.address, root, 3, "CC-BY-4.0", manifest, 0)
+    contribution = Contribution(1, account.address, root, len(records), "CC-BY-4.0", manifest, nonce)
     signature = sign(contribution, world.chain.domain("DatanetRegistry"), account)
-    bond = 3 * WEI_PER_OPEN // 20
+    bond = len(records) * WEI_PER_OPEN // 20
     world.send(name, "DatanetRegistry", "submit", contribution.as_tuple(), signature, value=bond)
+
+
+def review(world: World, number: int, verdicts: Mapping[str, int], *, shown: Sequence[str] = REVIEWERS) -> None:
+    """One round: everyone commits, those in ``shown`` reveal. If some do not, the windows are waited for."""
     world.send("bank", "DatanetRegistry", "openReview", number)
-    ballots = {}
-    for reviewer in REVIEWERS:
-        verdict = bytes([0b011 if name == "ben" or reviewer == "tess" else 0b111])
-        salt = secrets.token_bytes(32)
-        sealed = keccak(
-            encode(["uint256", "address", "bytes", "bytes32"], [number, world.address(reviewer), verdict, salt])
-        )
+    salts = {}
+    for reviewer, bits in verdicts.items():
+        salts[reviewer] = secrets.token_bytes(32)
+        ballot = [number, world.address(reviewer), bytes([bits]), salts[reviewer]]
+        sealed = keccak(encode(["uint256", "address", "bytes", "bytes32"], ballot))
         world.send(reviewer, "DatanetRegistry", "commitVerdict", number, sealed)
-        ballots[reviewer] = (verdict, salt)
-    for reviewer, (verdict, salt) in ballots.items():
-        world.send(reviewer, "DatanetRegistry", "revealVerdict", number, verdict, salt)
+    for reviewer in shown:
+        world.send(reviewer, "DatanetRegistry", "revealVerdict", number, bytes([verdicts[reviewer]]), salts[reviewer])
+    if set(shown) != set(verdicts):
+        world.dev.warp(3_601)
     world.send("bank", "DatanetRegistry", "finalise", number)
 
 

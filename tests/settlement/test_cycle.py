@@ -14,12 +14,14 @@ from openledger.primitives import (
     RevertError,
     VerificationError,
     Voucher,
+    record_hash,
     sign,
     to_hex,
 )
 from openledger.settlement import (
     Hold,
     PayoutDocument,
+    Payouts,
     PlainSources,
     RootState,
     SignedVoucher,
@@ -48,6 +50,7 @@ from openledger.settlement import (
     set_session_key,
     settled_receipts,
     verify_receipt,
+    version_root,
     withdraw,
 )
 from openledger.settlement import Role as Earner
@@ -352,6 +355,22 @@ def test_a_root_that_promises_more_than_was_collected_is_not_even_sent(world) ->
         propose_root(world.chain, world.wallet("settler"), greedy)
 
 
+def test_an_older_root_gives_way_to_a_newer_one(world) -> None:
+    world.answer({"ada0": 1_000_000})
+    older = world.settle()
+    world.answer({"ada0": 1_000_000})
+    newer = world.settle()
+    for name in ("vera", "walt"):
+        world.validator(name).attest_root(newer)
+    activate(world.chain, world.wallet("bank"), newer.number)
+    assert [root_state(world.chain, root.number) for root in (older, newer)] == [RootState.SUPERSEDED, RootState.ACTIVE]
+    standing = earnings(world.chain, world.address("ada"), Payouts(), active_payouts(world.chain, world.blobs))
+    assert (standing.earned, standing.pending) == (
+        0,
+        active_payouts(world.chain, world.blobs).earned(world.address("ada")),
+    )
+
+
 def test_only_the_settler_proposes(world) -> None:
     document = prepare(world.chain, world.blobs, world.published)
     with pytest.raises(RevertError) as refused:
@@ -406,6 +425,30 @@ def test_curators_are_those_whose_revealed_verdict_accepts_the_record(world) -> 
         "ben0": ("ben", everyone),
         "ben1": ("ben", everyone),
     }
+
+
+def test_the_first_contributor_of_a_record_has_it_and_a_void_rounds_verdicts_earn_nothing(world) -> None:
+    copied = {"question": "What does ada know about 0?", "answer": "0 squared is 0."}
+    assert record_hash(copied) == world.records()["ada0"]
+    world.submit("ben", [copied, {"question": "What is new?", "answer": "This."}], nonce=1)
+    everyone = dict.fromkeys(("rosa", "saul", "tess"), 0b11)
+    world.review(3, everyone, shown=["rosa"])
+    for name in ("saul", "tess"):
+        world.send(name, "StakeManager", "stake", 1, value=10 * WEI_PER_OPEN)
+    world.send("bank", "DatanetRegistry", "openReview", 3)
+    world.review(3, everyone | {"rosa": 0b00})
+    reader = TermsReader(world.chain, world.blobs)
+    (reviewed,) = reader.contributions([3])
+    assert {origin.curators for origin in reviewed.origins().values()} == {
+        tuple(sorted(world.address(name) for name in ("saul", "tess")))
+    }
+    removing_ada1 = world.blobs.put_json({"removed": [to_hex(world.records()["ada1"])]})
+    hashes = sorted({*reader.version(1, 1).records, *reviewed.origins()})
+    assert len(hashes) == 5
+    world.send("owner", "DatanetRegistry", "anchorVersion", 1, version_root(hashes), 5, [1, 2, 3], removing_ada1)
+    version = TermsReader(world.chain, world.blobs).version(1, 2)
+    assert version.records[world.records()["ada0"]].contributor == world.address("ada")
+    assert version.rows_by_contributor == {world.address("ada"): 2, world.address("ben"): 3}
 
 
 def test_a_session_key_pays_within_its_cap_and_the_host_redeems_it(world) -> None:

@@ -319,6 +319,20 @@ def worlds(draw: Callable[..., object]) -> tuple[list[ReceiptBody], Terms]:
     return bodies, terms_of(*batches, version=version, redeemed=redeemed)
 
 
+@given(splits, st.integers(0, 10**30))
+def test_a_split_divides_a_fee_without_a_wei_left_over(split: FeeSplit, fee: int) -> None:
+    *parts, treasury = split.pools(fee)
+    assert sum(parts) + treasury == fee
+    assert parts == [fee * ppm // PPM for ppm in split.parts]
+    assert fee * split.treasury // PPM <= treasury < fee * split.treasury // PPM + 6
+
+
+def test_a_split_of_more_than_the_whole_is_refused() -> None:
+    for parts in ((PPM, 1, 0, 0, 0), (-1, 0, 0, 0, 0)):
+        with pytest.raises(InputError, match="a fee split of"):
+            FeeSplit(*parts)
+
+
 @given(worlds())
 @settings(max_examples=150, deadline=None)
 def test_fees_are_paid_or_dust_exactly(world: tuple[list[ReceiptBody], Terms]) -> None:

@@ -55,7 +55,7 @@ class ReviewedContribution:
 
 
 class TermsReader:
-    """Reads :class:`Terms` again and again; events and versions already read are kept.
+    """Reads :class:`Terms` again and again; events and versions already read are kept. For one thread at a time.
 
     Args:
         chain: with its deployment. Its past is taken as final: give it a node that serves finalised blocks.

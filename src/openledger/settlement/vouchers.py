@@ -26,6 +26,9 @@ from openledger.primitives import (
 )
 from openledger.settlement import _strict
 
+_LOCKS = 64
+"""Vouchers of one consumer are taken one after another; those of different consumers mostly at the same time."""
+
 _KEYS = ("consumer", "host", "cumulative", "signature")
 
 
@@ -193,7 +196,7 @@ class VoucherBook:
         self._store = store
         self._margin = margin
         self._clock = clock
-        self._lock = threading.Lock()
+        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
     def owed(self, consumer: str) -> int:
         """Wei that ``consumer`` has promised this host so far."""
@@ -222,7 +225,7 @@ class VoucherBook:
         if voucher.host != self._host:
             raise PaymentError(f"the voucher is made out to {voucher.host}; this host is {self._host}")
         signer = recover(voucher, self._domain, signed.signature)
-        with self._lock:
+        with self._locks[int(voucher.consumer, 16) % _LOCKS]:
             owed = self.owed(voucher.consumer)
             if voucher.cumulative < owed + price or voucher.cumulative <= owed:
                 least = owed + max(price, 1)
