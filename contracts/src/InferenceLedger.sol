@@ -11,7 +11,8 @@ import {StakeRoles} from "./libraries/StakeRoles.sol";
 /// @title Ledger of inferences
 /// @notice See {IInferenceLedger}. It holds no money.
 contract InferenceLedger is IInferenceLedger, EIP712 {
-    /// @dev Three slots. Block numbers and times fit 48 bits, shares in ppm fit 24.
+    /// @dev Three slots. Block numbers and times fit 48 bits. `shares` holds six lanes of 24 bits: the five fee shares and
+    /// the influence part, in ppm.
     struct StoredBatch {
         bytes32 root;
         address poster;
@@ -19,8 +20,7 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
         uint48 blockNumber;
         uint64 firstSequence;
         uint32 count;
-        uint24[5] split;
-        uint24 influencePpm;
+        uint144 shares;
     }
 
     struct Attestations {
@@ -69,10 +69,7 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
         entry.blockNumber = uint48(block.number);
         entry.firstSequence = expected;
         entry.count = uint32(count);
-        entry.split = [
-            uint24(split[0]), uint24(split[1]), uint24(split[2]), uint24(split[3]), uint24(split[4])
-        ];
-        entry.influencePpm = uint24(influencePpm);
+        entry.shares = _pack(split, influencePpm);
         emit BatchPosted(batchId, msg.sender, root, firstSequence, count, split, influencePpm);
     }
 
@@ -117,9 +114,10 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     /// @inheritdoc IInferenceLedger
     function batch(uint256 batchId) external view returns (Batch memory) {
         StoredBatch storage entry = _known(batchId);
+        uint144 shares = entry.shares;
         uint32[5] memory split;
         for (uint256 i; i < 5; ++i) {
-            split[i] = entry.split[i];
+            split[i] = uint24(shares >> (24 * i));
         }
         return Batch(
             entry.root,
@@ -129,7 +127,7 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
             entry.firstSequence,
             entry.count,
             split,
-            entry.influencePpm
+            uint24(shares >> 120)
         );
     }
 
@@ -137,6 +135,13 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     /// @dev Every field is one word, so the calldata of the struct is its encoding.
     function receiptDigest(Receipt calldata receipt) public view returns (bytes32) {
         return _hashTypedDataV4(keccak256(abi.encode(RECEIPT_TYPEHASH, receipt)));
+    }
+
+    function _pack(uint32[5] memory split, uint32 influencePpm) private pure returns (uint144 shares) {
+        shares = uint144(influencePpm) << 120;
+        for (uint256 i; i < 5; ++i) {
+            shares |= uint144(split[i]) << uint144(24 * i);
+        }
     }
 
     function _known(uint256 batchId) private view returns (StoredBatch storage entry) {

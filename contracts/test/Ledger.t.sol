@@ -109,7 +109,7 @@ contract InferenceLedgerTest is System {
         ledger.attest(1, false, "report");
     }
 
-    function test_ALedgerGasOfTwoThousandReceiptsStaysBelowTheCalldataFloor() public {
+    function test_TwoThousandReceiptsCostNoMoreThanTheirCalldata() public {
         bytes32[] memory leaves = new bytes32[](2_000);
         for (uint256 i; i < 2_000; ++i) leaves[i] = keccak256(abi.encode(i));
         vm.prank(_host);

@@ -54,6 +54,13 @@ def test_the_root_built_on_chain_is_the_trees(network: Network, size: int) -> No
         assert not ledger.verify(batch, place, keccak(leaves[place]), tree.proof(place)).call()
 
 
+def test_two_thousand_receipts_cost_at_most_thirteen_hundred_gas_each(network: Network) -> None:
+    chain, host = network.chain, network.staker(Role.HOST, 1_000)
+    leaves = [keccak(number.to_bytes(4, "big")) for number in range(2_000)]
+    receipt = chain.send(host, chain.contract("InferenceLedger").functions.post(0, leaves))
+    assert receipt["gasUsed"] <= 1_300 * 2_000
+
+
 def _digest(function: Callable[..., object], message: Contribution | Voucher | Receipt) -> bytes:
     checked = tuple(_checksummed(value) for value in message.as_tuple())
     return bytes(function(checked).call())  # type: ignore[attr-defined]
