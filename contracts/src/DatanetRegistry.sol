@@ -80,9 +80,15 @@ contract DatanetRegistry is IDatanetRegistry, EIP712, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IDatanetRegistry
-    function submit(ContributionInput calldata input, bytes calldata signature) external payable returns (uint256 id) {
+    function submit(ContributionInput calldata input, bytes calldata signature)
+        external
+        payable
+        returns (uint256 id)
+    {
         _knownDatanet(input.datanet);
-        require(input.count > 0 && input.count <= MAX_RECORDS, RecordCountOutOfBounds(input.count, MAX_RECORDS));
+        require(
+            input.count > 0 && input.count <= MAX_RECORDS, RecordCountOutOfBounds(input.count, MAX_RECORDS)
+        );
         uint256 bond = input.count * parameters.get(ParameterKeys.BOND_RECORD);
         require(msg.value == bond, WrongBond(msg.value, bond));
         uint256 nonce = nonces[input.contributor];
@@ -316,9 +322,13 @@ contract DatanetRegistry is IDatanetRegistry, EIP712, ReentrancyGuardTransient {
 
     /// @dev Stores the outcome, then pays: half of the slashed bond to the jurors that revealed, in equal parts, the rest
     /// of it to the treasury, and what was not slashed to the contributor.
-    function _settle(uint256 id, Contribution storage entry, uint256 round, address[] memory present, uint256 size)
-        private
-    {
+    function _settle(
+        uint256 id,
+        Contribution storage entry,
+        uint256 round,
+        address[] memory present,
+        uint256 size
+    ) private {
         uint256 count = entry.count;
         (bytes memory accepted, uint256 acceptedCount) =
             _tallies[id][round].majority(present.length, VerdictTally.lanes(size), (count + 7) / 8);
@@ -356,7 +366,11 @@ contract DatanetRegistry is IDatanetRegistry, EIP712, ReentrancyGuardTransient {
         emit PaymentOwed(to, amount);
     }
 
-    function _present(uint256 id, uint256 round, address[] memory jurors) private view returns (address[] memory list) {
+    function _present(uint256 id, uint256 round, address[] memory jurors)
+        private
+        view
+        returns (address[] memory list)
+    {
         list = new address[](jurors.length);
         uint256 count;
         for (uint256 i; i < jurors.length; ++i) {

@@ -134,7 +134,8 @@ contract FeeEscrow is IFeeEscrow, EIP712 {
             return signer;
         }
         require(
-            Signatures.isBy(voucher.consumer, digest, signature), VoucherSignerNotAuthorised(voucher.consumer, signer)
+            Signatures.isBy(voucher.consumer, digest, signature),
+            VoucherSignerNotAuthorised(voucher.consumer, signer)
         );
         return voucher.consumer;
     }

@@ -79,7 +79,8 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
         require(!hasAttested[batchId][msg.sender], AlreadyAttested(batchId, msg.sender));
         uint256 weight = stakeManager.weightAt(StakeRoles.VALIDATOR, msg.sender, entry.blockNumber);
         require(
-            weight > 0 && stakeManager.isActive(StakeRoles.VALIDATOR, msg.sender), ValidatorNotActive(msg.sender)
+            weight > 0 && stakeManager.isActive(StakeRoles.VALIDATOR, msg.sender),
+            ValidatorNotActive(msg.sender)
         );
 
         hasAttested[batchId][msg.sender] = true;
@@ -108,7 +109,8 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
         StoredBatch storage entry = _known(batchId);
         uint256 first = entry.firstSequence;
         if (receipt.host != entry.poster || receipt.sequence < first) return false;
-        return BatchTree.verify(proof, receiptDigest(receipt), receipt.sequence - first, entry.count, entry.root);
+        return
+            BatchTree.verify(proof, receiptDigest(receipt), receipt.sequence - first, entry.count, entry.root);
     }
 
     /// @inheritdoc IInferenceLedger

@@ -31,9 +31,12 @@ contract RewardsDistributor is IRewardsDistributor, AccessManaged {
     mapping(uint256 rootId => Root) private _roots;
 
     /// @param escrow_ The fee escrow, which may be deployed after this contract, at an address known before.
-    constructor(address authority, IRuntimeParameters parameters_, IStakeManager stakeManager_, address escrow_)
-        AccessManaged(authority)
-    {
+    constructor(
+        address authority,
+        IRuntimeParameters parameters_,
+        IStakeManager stakeManager_,
+        address escrow_
+    ) AccessManaged(authority) {
         require(escrow_ != address(0), ZeroAddress());
         parameters = parameters_;
         stakeManager = stakeManager_;
@@ -76,7 +79,8 @@ contract RewardsDistributor is IRewardsDistributor, AccessManaged {
         require(!hasAttested[rootId][msg.sender], AlreadyAttested(rootId, msg.sender));
         uint256 weight = stakeManager.weightAt(StakeRoles.VALIDATOR, msg.sender, entry.proposedBlock);
         require(
-            weight > 0 && stakeManager.isActive(StakeRoles.VALIDATOR, msg.sender), ValidatorNotActive(msg.sender)
+            weight > 0 && stakeManager.isActive(StakeRoles.VALIDATOR, msg.sender),
+            ValidatorNotActive(msg.sender)
         );
         hasAttested[rootId][msg.sender] = true;
         entry.attestedWeight += weight;
@@ -109,7 +113,10 @@ contract RewardsDistributor is IRewardsDistributor, AccessManaged {
     }
 
     /// @inheritdoc IRewardsDistributor
-    function claim(address account, uint256 cumulative, bytes32[] calldata proof) external returns (uint256 amount) {
+    function claim(address account, uint256 cumulative, bytes32[] calldata proof)
+        external
+        returns (uint256 amount)
+    {
         require(activeRootId != 0, NoActiveRoot());
         Root storage entry = _roots[activeRootId];
         bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(account, cumulative))));
@@ -139,7 +146,9 @@ contract RewardsDistributor is IRewardsDistributor, AccessManaged {
     }
 
     function _checkTotals(uint256 total, uint256 lastBatch) private view {
-        require(total >= _least() && total <= totalCollected, TotalOutOfBounds(total, _least(), totalCollected));
+        require(
+            total >= _least() && total <= totalCollected, TotalOutOfBounds(total, _least(), totalCollected)
+        );
         require(lastBatch >= _settledBatch, LastBatchDecreases(lastBatch, _settledBatch));
     }
 

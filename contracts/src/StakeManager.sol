@@ -105,7 +105,11 @@ contract StakeManager is IStakeManager, AccessManaged {
     }
 
     /// @inheritdoc IStakeManager
-    function unbondingOf(uint8 role, address account) external view returns (uint256 amount, uint256 releaseTime) {
+    function unbondingOf(uint8 role, address account)
+        external
+        view
+        returns (uint256 amount, uint256 releaseTime)
+    {
         Position storage position = _positions[role][account];
         return (position.leaving, position.releaseTime);
     }

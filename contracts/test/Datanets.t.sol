@@ -25,8 +25,12 @@ contract DatanetRegistryTest is System {
         address[] memory jurors = datanets.jury(id);
         // Records 0 to 6 accepted by all, 7 by two, 8 by one, 9 by none.
         bytes[3] memory verdicts = [bytes(hex"ff01"), hex"ff00", hex"7f00"];
-        for (uint256 i; i < 3; ++i) commitAs(jurors[i], id, verdicts[i]);
-        for (uint256 i; i < 3; ++i) revealAs(jurors[i], id, verdicts[i]);
+        for (uint256 i; i < 3; ++i) {
+            commitAs(jurors[i], id, verdicts[i]);
+        }
+        for (uint256 i; i < 3; ++i) {
+            revealAs(jurors[i], id, verdicts[i]);
+        }
         datanets.finalise(id);
 
         IDatanetRegistry.Contribution memory entry = datanets.contribution(id);
@@ -35,7 +39,9 @@ contract DatanetRegistryTest is System {
         vm.assertEq(datanets.acceptedBitmap(id), hex"ff00", "bitmap");
         vm.assertEq(account("carol").balance, 0.4 ether, "8 bonds back");
         uint256 each = uint256(0.05 ether) / 3;
-        for (uint256 i; i < 3; ++i) vm.assertEq(jurors[i].balance, each, "half of 2 bonds among the jurors");
+        for (uint256 i; i < 3; ++i) {
+            vm.assertEq(jurors[i].balance, each, "half of 2 bonds among the jurors");
+        }
         vm.assertEq(treasury.balance, 0.1 ether - 3 * each, "the rest to the treasury");
         vm.assertEq(address(datanets).balance, 0, "nothing kept");
         vm.assertEq(datanets.reviewersOf(id).length, 3, "who revealed");
@@ -59,13 +65,18 @@ contract DatanetRegistryTest is System {
             verdicts[i] = _randomVerdict(records, keccak256(abi.encode(seed, i)));
             commitAs(jurors[i], id, verdicts[i]);
         }
-        for (uint256 i; i < 3; ++i) revealAs(jurors[i], id, verdicts[i]);
+        for (uint256 i; i < 3; ++i) {
+            revealAs(jurors[i], id, verdicts[i]);
+        }
         datanets.finalise(id);
         uint256 paid = account("carol").balance + treasury.balance;
-        for (uint256 i; i < 3; ++i) paid += jurors[i].balance;
+        for (uint256 i; i < 3; ++i) {
+            paid += jurors[i].balance;
+        }
         vm.assertEq(paid, bond, "all paid out");
         vm.assertEq(address(datanets).balance, 0, "nothing kept");
-        uint256 slashed = parameters.get(ParameterKeys.BOND_RECORD) * (records - datanets.contribution(id).acceptedCount);
+        uint256 slashed =
+            parameters.get(ParameterKeys.BOND_RECORD) * (records - datanets.contribution(id).acceptedCount);
         vm.assertEq(account("carol").balance, bond - slashed, "each rejected record costs its bond");
     }
 
@@ -85,7 +96,9 @@ contract DatanetRegistryTest is System {
     }
 
     function test_TheJuryIsFixedWhenTheSubmissionsBlockEnds() public {
-        for (uint256 i; i < 30; ++i) stakeAs(address(uint160(5_000 + i)), StakeRoles.REVIEWER, 1_000 ether);
+        for (uint256 i; i < 30; ++i) {
+            stakeAs(address(uint160(5_000 + i)), StakeRoles.REVIEWER, 1_000 ether);
+        }
         nextBlock();
         uint256 id = submitted("carol", "olivia", 1);
         vm.expectRevert(abi.encodeWithSelector(IDatanetRegistry.DrawNotReady.selector, id, block.number));
@@ -96,7 +109,9 @@ contract DatanetRegistryTest is System {
         nextBlock();
         datanets.openReview(id);
         address[] memory jurors = datanets.jury(id);
-        for (uint256 i; i < 3; ++i) vm.assertTrue(jurors[i] != account("mallory"), "not the late staker");
+        for (uint256 i; i < 3; ++i) {
+            vm.assertTrue(jurors[i] != account("mallory"), "not the late staker");
+        }
     }
 
     function test_AJuryNeedsEnoughReviewersAtTheDrawBlock() public {
@@ -169,7 +184,9 @@ contract DatanetRegistryTest is System {
     function test_AVerdictIsRevealedOnceAndWellFormed() public {
         uint256 id = _inReview();
         address[] memory jurors = datanets.jury(id);
-        for (uint256 i; i < 3; ++i) commitAs(jurors[i], id, i == 2 ? bytes(hex"ff04") : ALL);
+        for (uint256 i; i < 3; ++i) {
+            commitAs(jurors[i], id, i == 2 ? bytes(hex"ff04") : ALL);
+        }
         revealAs(jurors[0], id, ALL);
         vm.prank(jurors[0]);
         vm.expectRevert(abi.encodeWithSelector(IDatanetRegistry.AlreadyRevealed.selector, id, jurors[0]));
@@ -210,14 +227,20 @@ contract DatanetRegistryTest is System {
         vm.assertEq(address(datanets).balance, 0.5 ether, "the bond is still there");
         nextBlock();
         parameters.set(ParameterKeys.STAKE_REVIEWER, 900 ether);
-        for (uint256 i; i < 3; ++i) stakes.refresh(StakeRoles.REVIEWER, jurors[i]);
+        for (uint256 i; i < 3; ++i) {
+            stakes.refresh(StakeRoles.REVIEWER, jurors[i]);
+        }
         vm.assertTrue(!datanets.openReview(id), "the absent had no weight when the round ended");
         nextBlock();
         vm.assertTrue(datanets.openReview(id), "second jury");
         vm.assertEq(datanets.review(id).round, 2, "round 2");
         jurors = datanets.jury(id);
-        for (uint256 i; i < 3; ++i) commitAs(jurors[i], id, ALL);
-        for (uint256 i; i < 3; ++i) revealAs(jurors[i], id, ALL);
+        for (uint256 i; i < 3; ++i) {
+            commitAs(jurors[i], id, ALL);
+        }
+        for (uint256 i; i < 3; ++i) {
+            revealAs(jurors[i], id, ALL);
+        }
         datanets.finalise(id);
         vm.assertEq(datanets.contribution(id).acceptedCount, 10, "only the second round's verdicts count");
         vm.assertEq(account("carol").balance, 0.5 ether, "bond back");
@@ -296,7 +319,9 @@ contract DatanetRegistryTest is System {
         vm.expectRevert(abi.encodeWithSelector(IDatanetRegistry.WrongBond.selector, 0.4 ether, 0.5 ether));
         datanets.submit{value: 0.4 ether}(input, signature);
         input.count = 4_097;
-        vm.expectRevert(abi.encodeWithSelector(IDatanetRegistry.RecordCountOutOfBounds.selector, 4_097, 4_096));
+        vm.expectRevert(
+            abi.encodeWithSelector(IDatanetRegistry.RecordCountOutOfBounds.selector, 4_097, 4_096)
+        );
         datanets.submit{value: 0.4 ether}(input, signature);
     }
 
@@ -311,8 +336,12 @@ contract DatanetRegistryTest is System {
         nextBlock();
         datanets.openReview(id);
         address[] memory jurors = datanets.jury(id);
-        for (uint256 i; i < 3; ++i) commitAs(jurors[i], id, ALL);
-        for (uint256 i; i < 3; ++i) revealAs(jurors[i], id, ALL);
+        for (uint256 i; i < 3; ++i) {
+            commitAs(jurors[i], id, ALL);
+        }
+        for (uint256 i; i < 3; ++i) {
+            revealAs(jurors[i], id, ALL);
+        }
         datanets.finalise(id);
         vm.assertEq(datanets.owed(address(contributor)), 0.5 ether, "kept for it");
         contributor.fetch(datanets);
@@ -326,7 +355,9 @@ contract DatanetRegistryTest is System {
         uint256[] memory ids = new uint256[](1);
         ids[0] = id;
         vm.expectRevert(
-            abi.encodeWithSelector(IDatanetRegistry.NotDatanetOwner.selector, address(this), account("olivia"))
+            abi.encodeWithSelector(
+                IDatanetRegistry.NotDatanetOwner.selector, address(this), account("olivia")
+            )
         );
         datanets.anchorVersion(net, "root", 10, ids, "manifest");
         vm.startPrank(account("olivia"));
@@ -350,7 +381,9 @@ contract DatanetRegistryTest is System {
         vm.prank(account("olivia"));
         uint256 net = datanets.createDatanet("n", 0, 0, "");
         vm.expectRevert(
-            abi.encodeWithSelector(IDatanetRegistry.NotDatanetOwner.selector, address(this), account("olivia"))
+            abi.encodeWithSelector(
+                IDatanetRegistry.NotDatanetOwner.selector, address(this), account("olivia")
+            )
         );
         datanets.transferDatanet(net, address(this));
         vm.prank(account("olivia"));
@@ -367,14 +400,20 @@ contract DatanetRegistryTest is System {
     function _finalised() private returns (uint256 id) {
         id = _inReview();
         address[] memory jurors = datanets.jury(id);
-        for (uint256 i; i < 3; ++i) commitAs(jurors[i], id, ALL);
-        for (uint256 i; i < 3; ++i) revealAs(jurors[i], id, ALL);
+        for (uint256 i; i < 3; ++i) {
+            commitAs(jurors[i], id, ALL);
+        }
+        for (uint256 i; i < 3; ++i) {
+            revealAs(jurors[i], id, ALL);
+        }
         datanets.finalise(id);
     }
 
     function _randomVerdict(uint256 records, bytes32 seed) private pure returns (bytes memory verdict) {
         verdict = new bytes((records + 7) / 8);
-        for (uint256 i; i < verdict.length; ++i) verdict[i] = keccak256(abi.encode(seed, i))[0];
+        for (uint256 i; i < verdict.length; ++i) {
+            verdict[i] = keccak256(abi.encode(seed, i))[0];
+        }
         if (records % 8 != 0) verdict[verdict.length - 1] &= bytes1(uint8((1 << (records % 8)) - 1));
     }
 }

@@ -65,7 +65,8 @@ contract FeeEscrowTest is System {
     function test_TheMirroredSignatureIsRefused() public {
         IFeeEscrow.Voucher memory voucher = IFeeEscrow.Voucher(_consumer, _host, 1 ether);
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key("consumer"), escrow.voucherDigest(voucher));
-        bytes memory mirrored = abi.encodePacked(r, bytes32(ORDER - uint256(s)), v == 27 ? uint8(28) : uint8(27));
+        bytes memory mirrored =
+            abi.encodePacked(r, bytes32(ORDER - uint256(s)), v == 27 ? uint8(28) : uint8(27));
         vm.expectRevert(
             abi.encodeWithSelector(IFeeEscrow.VoucherSignerNotAuthorised.selector, _consumer, address(0))
         );
@@ -97,7 +98,9 @@ contract FeeEscrowTest is System {
         IFeeEscrow.Voucher memory second = IFeeEscrow.Voucher(_consumer, account("host2"), 3 ether);
         bytes memory signature = signed(key("session"), escrow.voucherDigest(second));
         vm.expectRevert(
-            abi.encodeWithSelector(IFeeEscrow.SessionKeyCapExceeded.selector, account("session"), 3 ether, 2 ether)
+            abi.encodeWithSelector(
+                IFeeEscrow.SessionKeyCapExceeded.selector, account("session"), 3 ether, 2 ether
+            )
         );
         escrow.redeem(second, signature);
     }
@@ -110,7 +113,9 @@ contract FeeEscrowTest is System {
         _redeem("session", 1 ether);
         vm.warp(expiry + 1);
         (IFeeEscrow.Voucher memory voucher, bytes memory signature) = _voucher("session", 2 ether);
-        vm.expectRevert(abi.encodeWithSelector(IFeeEscrow.SessionKeyExpired.selector, account("session"), expiry));
+        vm.expectRevert(
+            abi.encodeWithSelector(IFeeEscrow.SessionKeyExpired.selector, account("session"), expiry)
+        );
         escrow.redeem(voucher, signature);
     }
 
@@ -277,7 +282,8 @@ contract MoneyInvariants is System {
         super.setUp();
         _actions = new MoneyActions(escrow, distributor);
         bytes4[] memory guarded = new bytes4[](2);
-        (guarded[0], guarded[1]) = (RewardsDistributor.proposeRoot.selector, RewardsDistributor.disable.selector);
+        (guarded[0], guarded[1]) =
+        (RewardsDistributor.proposeRoot.selector, RewardsDistributor.disable.selector);
         access.setTargetFunctionRole(address(distributor), guarded, 2);
         access.grantRole(2, address(_actions), 0);
         bytes4[] memory selectors = new bytes4[](7);
@@ -293,22 +299,30 @@ contract MoneyInvariants is System {
 
     function invariant_EveryWeiDepositedIsInTheEscrowWithdrawnOrCollected() public view {
         vm.assertEq(
-            address(escrow).balance + _actions.withdrawn() + distributor.totalCollected(), _actions.deposited(), "deposits"
+            address(escrow).balance + _actions.withdrawn() + distributor.totalCollected(),
+            _actions.deposited(),
+            "deposits"
         );
     }
 
     function invariant_FeesCollectedArePaidOutOrStillThere() public view {
         vm.assertEq(
-            address(distributor).balance + distributor.totalClaimed(), distributor.totalCollected(), "collected"
+            address(distributor).balance + distributor.totalClaimed(),
+            distributor.totalCollected(),
+            "collected"
         );
-        vm.assertEq(_actions.received(0) + _actions.received(1), distributor.totalClaimed(), "claims were paid once");
+        vm.assertEq(
+            _actions.received(0) + _actions.received(1), distributor.totalClaimed(), "claims were paid once"
+        );
     }
 
     function invariant_NoRootOverpays() public view {
         vm.assertLe(distributor.totalClaimed(), distributor.totalCollected(), "never above what came in");
         uint256 active = distributor.activeRootId();
         if (active != 0) {
-            vm.assertLe(distributor.totalClaimed(), distributor.rootOf(active).total, "never above the root's total");
+            vm.assertLe(
+                distributor.totalClaimed(), distributor.rootOf(active).total, "never above the root's total"
+            );
         }
     }
 }

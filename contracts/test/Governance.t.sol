@@ -57,7 +57,9 @@ contract GovernanceTest is System {
         vm.prank(_holder);
         _governor.castVote(id, 1);
         vm.warp(block.timestamp + 5 days);
-        vm.assertTrue(_governor.state(id) == IGovernor.ProposalState.Defeated, "all votes but below the floor");
+        vm.assertTrue(
+            _governor.state(id) == IGovernor.ProposalState.Defeated, "all votes but below the floor"
+        );
     }
 
     function test_TheQuorumGrowsWithWhatIsWrapped() public {
@@ -140,7 +142,9 @@ contract WrapActions is Test {
 
     constructor(GOPEN token) {
         _token = token;
-        for (uint160 i = 1; i <= 4; ++i) holders.push(address(0xB0B000 + i));
+        for (uint160 i = 1; i <= 4; ++i) {
+            holders.push(address(0xB0B000 + i));
+        }
     }
 
     function wrap(uint256 who, uint256 amount) external {

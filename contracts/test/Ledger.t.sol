@@ -111,7 +111,9 @@ contract InferenceLedgerTest is System {
 
     function test_TwoThousandReceiptsCostNoMoreThanTheirCalldata() public {
         bytes32[] memory leaves = new bytes32[](2_000);
-        for (uint256 i; i < 2_000; ++i) leaves[i] = keccak256(abi.encode(i));
+        for (uint256 i; i < 2_000; ++i) {
+            leaves[i] = keccak256(abi.encode(i));
+        }
         vm.prank(_host);
         uint256 before = gasleft();
         ledger.post(0, leaves);
@@ -121,7 +123,9 @@ contract InferenceLedgerTest is System {
 
     function _post(uint256 count) private {
         bytes32[] memory leaves = new bytes32[](count);
-        for (uint256 i; i < count; ++i) leaves[i] = keccak256(abi.encode(i, ledger.batchCount()));
+        for (uint256 i; i < count; ++i) {
+            leaves[i] = keccak256(abi.encode(i, ledger.batchCount()));
+        }
         uint64 next = ledger.nextSequence(_host);
         vm.prank(_host);
         ledger.post(next, leaves);

@@ -19,15 +19,22 @@ contract BatchTreeTest is Test {
         return BatchTree.verify(proof, leaf, index, count, expected);
     }
 
-    function testFuzz_TheRootIsThatOfTheArrayLayoutAndEveryLeafProvesIt(uint256 size, bytes32 seed) public view {
+    function testFuzz_TheRootIsThatOfTheArrayLayoutAndEveryLeafProvesIt(uint256 size, bytes32 seed)
+        public
+        view
+    {
         bytes32[] memory leaves = _leaves(bound(size, 1, 65), seed);
         bytes32[] memory tree = _tree(leaves);
         vm.assertEq(this.root(leaves), tree[0], "root");
         for (uint256 i; i < leaves.length; ++i) {
             bytes32[] memory proof = _proof(tree, 2 * leaves.length - 2 - i);
             vm.assertTrue(this.verify(proof, leaves[i], i, leaves.length, tree[0]), "proof holds");
-            vm.assertTrue(!this.verify(proof, keccak256("other"), i, leaves.length, tree[0]), "for its leaf only");
-            vm.assertTrue(!this.verify(proof, leaves[i], leaves.length, leaves.length, tree[0]), "inside the batch");
+            vm.assertTrue(
+                !this.verify(proof, keccak256("other"), i, leaves.length, tree[0]), "for its leaf only"
+            );
+            vm.assertTrue(
+                !this.verify(proof, leaves[i], leaves.length, leaves.length, tree[0]), "inside the batch"
+            );
         }
     }
 
@@ -36,21 +43,28 @@ contract BatchTreeTest is Test {
         bytes32[] memory tree = _tree(leaves);
         for (uint256 node = 1; node < 7; ++node) {
             for (uint256 index; index < 8; ++index) {
-                vm.assertTrue(!this.verify(_proof(tree, node), tree[node], index, 8, tree[0]), "an inner node is no leaf");
+                vm.assertTrue(
+                    !this.verify(_proof(tree, node), tree[node], index, 8, tree[0]),
+                    "an inner node is no leaf"
+                );
             }
         }
     }
 
     function _leaves(uint256 size, bytes32 seed) private pure returns (bytes32[] memory leaves) {
         leaves = new bytes32[](size);
-        for (uint256 i; i < size; ++i) leaves[i] = keccak256(abi.encode(seed, i));
+        for (uint256 i; i < size; ++i) {
+            leaves[i] = keccak256(abi.encode(seed, i));
+        }
     }
 
     /// @dev The layout by its definition.
     function _tree(bytes32[] memory leaves) private pure returns (bytes32[] memory tree) {
         uint256 n = leaves.length;
         tree = new bytes32[](2 * n - 1);
-        for (uint256 i; i < n; ++i) tree[2 * n - 2 - i] = leaves[i];
+        for (uint256 i; i < n; ++i) {
+            tree[2 * n - 2 - i] = leaves[i];
+        }
         for (uint256 i = n - 1; i > 0; --i) {
             (bytes32 a, bytes32 b) = (tree[2 * i - 1], tree[2 * i]);
             tree[i - 1] = a < b ? keccak256(abi.encode(a, b)) : keccak256(abi.encode(b, a));
@@ -59,9 +73,13 @@ contract BatchTreeTest is Test {
 
     function _proof(bytes32[] memory tree, uint256 node) private pure returns (bytes32[] memory proof) {
         uint256 depth;
-        for (uint256 up = node; up > 0; up = (up - 1) / 2) ++depth;
+        for (uint256 up = node; up > 0; up = (up - 1) / 2) {
+            ++depth;
+        }
         proof = new bytes32[](depth);
-        for (uint256 i; node > 0; node = (node - 1) / 2) proof[i++] = tree[node % 2 == 1 ? node + 1 : node - 1];
+        for (uint256 i; node > 0; node = (node - 1) / 2) {
+            proof[i++] = tree[node % 2 == 1 ? node + 1 : node - 1];
+        }
     }
 }
 
@@ -78,7 +96,9 @@ contract VerdictTallyTest is Test {
         _counters.add(verdict, lanes);
     }
 
-    function testFuzz_TheMajorityIsThatOfCountingEachRecord(uint256 records, uint256 votes, bytes32 seed) public {
+    function testFuzz_TheMajorityIsThatOfCountingEachRecord(uint256 records, uint256 votes, bytes32 seed)
+        public
+    {
         records = bound(records, 1, 600);
         votes = bound(votes, 1, 15);
         uint256 length = (records + 7) / 8;
@@ -99,7 +119,9 @@ contract VerdictTallyTest is Test {
         uint256 expected;
         for (uint256 i; i < records; ++i) {
             bool accepts = uint8(accepted[i / 8]) & (1 << (i % 8)) != 0;
-            vm.assertTrue(accepts == (2 * yes[i] > votes), "more than half of the votes accept, a tie rejects");
+            vm.assertTrue(
+                accepts == (2 * yes[i] > votes), "more than half of the votes accept, a tie rejects"
+            );
             if (accepts) ++expected;
         }
         vm.assertEq(count, expected, "count");
@@ -107,7 +129,9 @@ contract VerdictTallyTest is Test {
 
     function test_FullWordsAreCounted() public {
         bytes memory verdict = new bytes(64);
-        for (uint256 i; i < 64; ++i) verdict[i] = 0xff;
+        for (uint256 i; i < 64; ++i) {
+            verdict[i] = 0xff;
+        }
         this.add(verdict, 1);
         (, uint256 count) = _counters.majority(1, 1, 64);
         vm.assertEq(count, 512, "all records");
@@ -139,7 +163,9 @@ contract StakeTreeTest is Test {
             _total[block.number] = _total[block.number] - _model[block.number][account] + weight;
             _model[block.number][account] = weight;
             if (step % 3 != 0) continue;
-            for (uint256 i; i < 12; ++i) _model[block.number + 1][_account(i)] = _model[block.number][_account(i)];
+            for (uint256 i; i < 12; ++i) {
+                _model[block.number + 1][_account(i)] = _model[block.number][_account(i)];
+            }
             _total[block.number + 1] = _total[block.number];
             vm.roll(block.number + 1);
         }
@@ -151,7 +177,10 @@ contract StakeTreeTest is Test {
                 uint256 weight = _model[number][_account(i)];
                 vm.assertEq(_tree.weightAt(_account(i), uint48(number)), weight, "weight");
                 if (weight > 0) ++holders;
-                vm.assertTrue(_isIn(all, _account(i)) == (weight > 0), "all with weight are drawn in the end, others never");
+                vm.assertTrue(
+                    _isIn(all, _account(i)) == (weight > 0),
+                    "all with weight are drawn in the end, others never"
+                );
             }
             vm.assertEq(all.length, holders, "each once");
         }
@@ -159,25 +188,33 @@ contract StakeTreeTest is Test {
 
     function test_ADrawOfAPastBlockIsNotMovedByLaterStakes() public {
         vm.roll(1);
-        for (uint256 i; i < 9; ++i) _tree.set(_account(i), uint208(10 + i));
+        for (uint256 i; i < 9; ++i) {
+            _tree.set(_account(i), uint208(10 + i));
+        }
         vm.roll(2);
         address[] memory before = _tree.draw("seed", 3, 1, new address[](0));
         _tree.set(_account(20), 1_000_000);
         _tree.set(_account(0), 0);
         vm.roll(3);
         address[] memory afterwards = _tree.draw("seed", 3, 1, new address[](0));
-        for (uint256 i; i < 3; ++i) vm.assertEq(before[i], afterwards[i], "same juror");
+        for (uint256 i; i < 3; ++i) {
+            vm.assertEq(before[i], afterwards[i], "same juror");
+        }
     }
 
     function test_TheChanceOfBeingDrawnIsTheShareOfTheWeight() public {
         vm.roll(1);
         uint208[4] memory weights = [uint208(10), 0, 30, 60];
-        for (uint256 i; i < 4; ++i) _tree.set(_account(i), weights[i]);
+        for (uint256 i; i < 4; ++i) {
+            _tree.set(_account(i), weights[i]);
+        }
         vm.roll(2);
         uint256[4] memory hits;
         for (uint256 i; i < 2_000; ++i) {
             address drawn = _tree.draw(keccak256(abi.encode(i)), 1, 1, new address[](0))[0];
-            for (uint256 j; j < 4; ++j) if (drawn == _account(j)) ++hits[j];
+            for (uint256 j; j < 4; ++j) {
+                if (drawn == _account(j)) ++hits[j];
+            }
         }
         vm.assertEq(hits[1], 0, "no weight, no chance");
         for (uint256 j; j < 4; ++j) {
@@ -189,7 +226,9 @@ contract StakeTreeTest is Test {
 
     function test_TheExcludedAreLeftOutWhateverTheirWeight() public {
         vm.roll(1);
-        for (uint256 i; i < 6; ++i) _tree.set(_account(i), i == 2 ? 1e24 : 1);
+        for (uint256 i; i < 6; ++i) {
+            _tree.set(_account(i), i == 2 ? 1e24 : 1);
+        }
         vm.roll(2);
         address[] memory excluded = new address[](3);
         (excluded[0], excluded[1], excluded[2]) = (_account(2), _account(2), _account(99));
@@ -205,7 +244,9 @@ contract StakeTreeTest is Test {
     }
 
     function _isIn(address[] memory list, address account) private pure returns (bool) {
-        for (uint256 i; i < list.length; ++i) if (list[i] == account) return true;
+        for (uint256 i; i < list.length; ++i) {
+            if (list[i] == account) return true;
+        }
         return false;
     }
 }

@@ -19,7 +19,9 @@ contract ModelRegistryTest is System {
         vm.assertTrue(models.isServable(id), "serves");
         input.datanetVersionRoot = "another";
         vm.expectRevert(
-            abi.encodeWithSelector(IModelRegistry.WrongVersionRoot.selector, bytes32("another"), bytes32("root"))
+            abi.encodeWithSelector(
+                IModelRegistry.WrongVersionRoot.selector, bytes32("another"), bytes32("root")
+            )
         );
         models.register(input);
         vm.expectRevert(abi.encodeWithSelector(IDatanetRegistry.UnknownVersion.selector, net, 2));
@@ -28,14 +30,18 @@ contract ModelRegistryTest is System {
 
     function test_AModelWithoutADatanetClaimsNoVersion() public {
         vm.assertEq(models.register(_input(0, 0, 0)), 1, "registered");
-        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.WrongVersionRoot.selector, bytes32("root"), bytes32(0)));
+        vm.expectRevert(
+            abi.encodeWithSelector(IModelRegistry.WrongVersionRoot.selector, bytes32("root"), bytes32(0))
+        );
         models.register(_input(0, 0, "root"));
     }
 
     function test_TheHolderSetsThePriceAndRetiresTheModel() public {
         vm.prank(_builder);
         uint256 id = models.register(_input(0, 0, 0));
-        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.NotModelOwner.selector, address(this), _builder));
+        vm.expectRevert(
+            abi.encodeWithSelector(IModelRegistry.NotModelOwner.selector, address(this), _builder)
+        );
         models.setPrice(id, 1, 2);
         vm.startPrank(_builder);
         models.setPrice(id, 5, 6);
@@ -90,8 +96,12 @@ contract ModelRegistryTest is System {
         nextBlock();
         datanets.openReview(id);
         address[] memory jurors = datanets.jury(id);
-        for (uint256 i; i < 3; ++i) commitAs(jurors[i], id, hex"01");
-        for (uint256 i; i < 3; ++i) revealAs(jurors[i], id, hex"01");
+        for (uint256 i; i < 3; ++i) {
+            commitAs(jurors[i], id, hex"01");
+        }
+        for (uint256 i; i < 3; ++i) {
+            revealAs(jurors[i], id, hex"01");
+        }
         datanets.finalise(id);
         uint256[] memory ids = new uint256[](1);
         ids[0] = id;
@@ -99,7 +109,11 @@ contract ModelRegistryTest is System {
         datanets.anchorVersion(net, "root", 1, ids, "manifest");
     }
 
-    function _input(uint256 net, uint32 version, bytes32 root) private pure returns (IModelRegistry.ModelInput memory) {
+    function _input(uint256 net, uint32 version, bytes32 root)
+        private
+        pure
+        returns (IModelRegistry.ModelInput memory)
+    {
         return IModelRegistry.ModelInput({
             baseHash: "base",
             adapterHash: "adapter",

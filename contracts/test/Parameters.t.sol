@@ -11,7 +11,9 @@ contract RuntimeParametersTest is System {
     function test_TheTreasuryGetsThreePercentByDefault() public view {
         (uint32[5] memory split, uint32 influence) = parameters.feeSplit();
         uint256 sum;
-        for (uint256 i; i < 5; ++i) sum += split[i];
+        for (uint256 i; i < 5; ++i) {
+            sum += split[i];
+        }
         vm.assertEq(sum, 970_000, "five shares");
         vm.assertEq(influence, 500_000, "influence");
     }
@@ -61,16 +63,22 @@ contract RuntimeParametersTest is System {
         parameters.set(ParameterKeys.REVIEW_COMMIT, 2 days);
         parameters.set(ParameterKeys.REVIEW_REVEAL, 3 days);
         parameters.set(ParameterKeys.STAKE_UNBONDING, 5 days);
-        vm.expectRevert(abi.encodeWithSelector(IRuntimeParameters.UnbondingTooShort.selector, 5 days - 1, 5 days));
+        vm.expectRevert(
+            abi.encodeWithSelector(IRuntimeParameters.UnbondingTooShort.selector, 5 days - 1, 5 days)
+        );
         parameters.set(ParameterKeys.STAKE_UNBONDING, 5 days - 1);
         vm.expectRevert(abi.encodeWithSelector(IRuntimeParameters.UnbondingTooShort.selector, 5 days, 6 days));
         parameters.set(ParameterKeys.PAYOUT_DELAY, 6 days);
     }
 
     function test_AnUnknownNameIsRefused() public {
-        vm.expectRevert(abi.encodeWithSelector(IRuntimeParameters.UnknownParameter.selector, bytes32("fee.me")));
+        vm.expectRevert(
+            abi.encodeWithSelector(IRuntimeParameters.UnknownParameter.selector, bytes32("fee.me"))
+        );
         parameters.get("fee.me");
-        vm.expectRevert(abi.encodeWithSelector(IRuntimeParameters.UnknownParameter.selector, bytes32("fee.me")));
+        vm.expectRevert(
+            abi.encodeWithSelector(IRuntimeParameters.UnknownParameter.selector, bytes32("fee.me"))
+        );
         parameters.set("fee.me", 1);
     }
 

@@ -73,7 +73,9 @@ contract RewardsDistributorTest is System {
 
     function test_TwoThirdsOfTheValidatorsActivateEarly() public {
         address[3] memory validators = [account("v1"), account("v2"), account("v3")];
-        for (uint256 i; i < 3; ++i) stakeAs(validators[i], StakeRoles.VALIDATOR, 5_000 ether);
+        for (uint256 i; i < 3; ++i) {
+            stakeAs(validators[i], StakeRoles.VALIDATOR, 5_000 ether);
+        }
         nextBlock();
         uint256 id = distributor.proposeRoot(_root(6 ether, 4 ether), 10 ether, 1, "data");
         nextBlock();

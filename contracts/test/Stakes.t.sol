@@ -15,7 +15,9 @@ contract StakeManagerTest is System {
     function test_StakeBelowTheMinimumIsRefused() public {
         vm.deal(_alice, 999 ether);
         vm.prank(_alice);
-        vm.expectRevert(abi.encodeWithSelector(IStakeManager.StakeBelowMinimum.selector, 999 ether, 1_000 ether));
+        vm.expectRevert(
+            abi.encodeWithSelector(IStakeManager.StakeBelowMinimum.selector, 999 ether, 1_000 ether)
+        );
         stakes.stake{value: 999 ether}(StakeRoles.REVIEWER);
     }
 
@@ -37,7 +39,9 @@ contract StakeManagerTest is System {
     function test_UnstakingTakesTheUnbondingTimeAndLeavesNoRestBelowTheMinimum() public {
         stakeAs(_alice, StakeRoles.HOST, 1_500 ether);
         vm.startPrank(_alice);
-        vm.expectRevert(abi.encodeWithSelector(IStakeManager.StakeBelowMinimum.selector, 999 ether, 1_000 ether));
+        vm.expectRevert(
+            abi.encodeWithSelector(IStakeManager.StakeBelowMinimum.selector, 999 ether, 1_000 ether)
+        );
         stakes.requestUnstake(StakeRoles.HOST, 501 ether);
         stakes.requestUnstake(StakeRoles.HOST, 500 ether);
         uint256 release = block.timestamp + 7 days;
@@ -46,7 +50,9 @@ contract StakeManagerTest is System {
         stakes.withdraw(StakeRoles.HOST);
         vm.warp(release);
         stakes.withdraw(StakeRoles.HOST);
-        vm.expectRevert(abi.encodeWithSelector(IStakeManager.NothingToWithdraw.selector, StakeRoles.HOST, _alice));
+        vm.expectRevert(
+            abi.encodeWithSelector(IStakeManager.NothingToWithdraw.selector, StakeRoles.HOST, _alice)
+        );
         stakes.withdraw(StakeRoles.HOST);
         vm.stopPrank();
         vm.assertEq(_alice.balance, 500 ether, "paid");
@@ -63,7 +69,11 @@ contract StakeManagerTest is System {
         vm.assertEq(treasury.balance, 500 ether, "sent");
         (uint256 leaving,) = stakes.unbondingOf(StakeRoles.REVIEWER, _alice);
         vm.assertEq(leaving, 500 ether, "rest");
-        vm.assertEq(stakes.slash(StakeRoles.REVIEWER, account("nobody"), 1 ether, treasury, "test"), 0, "nothing there");
+        vm.assertEq(
+            stakes.slash(StakeRoles.REVIEWER, account("nobody"), 1 ether, treasury, "test"),
+            0,
+            "nothing there"
+        );
     }
 
     function test_OnlyASlasherSlashes() public {
@@ -138,7 +148,9 @@ contract StakeActions is Test {
     constructor(StakeManager stakes, address till) {
         _stakes = stakes;
         _till = till;
-        for (uint160 i = 1; i <= 3; ++i) accounts.push(address(0xA11CE000 + i));
+        for (uint160 i = 1; i <= 3; ++i) {
+            accounts.push(address(0xA11CE000 + i));
+        }
     }
 
     function stake(uint256 who, uint8 role, uint256 amount) external {
@@ -221,7 +233,9 @@ contract StakeInvariants is System {
             for (uint256 i; i < 3; ++i) {
                 address staker = _actions.accounts(i);
                 uint256 weight = stakes.weightAt(role, staker, block.number - 1);
-                vm.assertEq(weight, stakes.isActive(role, staker) ? stakes.stakeOf(role, staker) : 0, "weight");
+                vm.assertEq(
+                    weight, stakes.isActive(role, staker) ? stakes.stakeOf(role, staker) : 0, "weight"
+                );
                 sum += weight;
             }
             vm.assertEq(stakes.totalWeightAt(role, block.number - 1), sum, "sum of weights");

@@ -67,7 +67,12 @@ interface IDatanetRegistry {
     }
 
     event DatanetCreated(
-        uint256 indexed datanet, address indexed owner, string name, bytes32 schemaHash, bytes32 policyHash, string uri
+        uint256 indexed datanet,
+        address indexed owner,
+        string name,
+        bytes32 schemaHash,
+        bytes32 policyHash,
+        string uri
     );
     event DatanetTransferred(uint256 indexed datanet, address indexed before, address indexed afterwards);
     event ContributionSubmitted(
@@ -142,7 +147,10 @@ interface IDatanetRegistry {
     function transferDatanet(uint256 datanet, address newOwner) external;
 
     /// @notice Submits a signed contribution with its bond of `count * bond.record` wei. Anyone may pay.
-    function submit(ContributionInput calldata input, bytes calldata signature) external payable returns (uint256 id);
+    function submit(ContributionInput calldata input, bytes calldata signature)
+        external
+        payable
+        returns (uint256 id);
 
     /// @notice Takes back a contribution that waits for a jury; its bond returns to the contributor.
     function withdrawContribution(uint256 id) external;

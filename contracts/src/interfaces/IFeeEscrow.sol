@@ -26,7 +26,11 @@ interface IFeeEscrow {
     event SessionKeySet(address indexed consumer, address indexed key, uint128 cap, uint64 expiry);
     event SessionKeyRevoked(address indexed consumer, address indexed key, uint64 expiry);
     event VoucherRedeemed(
-        address indexed consumer, address indexed host, address indexed signer, uint256 amount, uint256 cumulative
+        address indexed consumer,
+        address indexed host,
+        address indexed signer,
+        uint256 amount,
+        uint256 cumulative
     );
     event WithdrawalRequested(address indexed consumer, uint256 amount, uint256 releaseTime);
     event Withdrawn(address indexed consumer, uint256 amount);

@@ -64,7 +64,10 @@ interface IInferenceLedger {
     /// @notice Whether `proof` leads from `leaf` to the batch's root in as many steps as place `index` has.
     /// @dev Pairs are sorted: this does not show that `leaf` stands at `index`, nor, by itself, that `leaf` is a leaf.
     /// Contracts must use {verifyReceipt}, which hashes the receipt and binds its place by its sequence.
-    function verify(uint256 batchId, uint256 index, bytes32 leaf, bytes32[] calldata proof) external view returns (bool);
+    function verify(uint256 batchId, uint256 index, bytes32 leaf, bytes32[] calldata proof)
+        external
+        view
+        returns (bool);
 
     /// @notice Whether `receipt` was posted in the batch, by its own host and at its own sequence.
     function verifyReceipt(uint256 batchId, Receipt calldata receipt, bytes32[] calldata proof)

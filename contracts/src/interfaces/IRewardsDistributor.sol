@@ -73,7 +73,9 @@ interface IRewardsDistributor {
     function disable(uint256 rootId) external;
 
     /// @notice Pays `account` what it has earned under the active root and not claimed before. Anyone may call it.
-    function claim(address account, uint256 cumulative, bytes32[] calldata proof) external returns (uint256 amount);
+    function claim(address account, uint256 cumulative, bytes32[] calldata proof)
+        external
+        returns (uint256 amount);
 
     function totalCollected() external view returns (uint256);
     function totalClaimed() external view returns (uint256);

@@ -45,7 +45,10 @@ interface IStakeManager {
     function stakeOf(uint8 role, address account) external view returns (uint256);
 
     /// @notice Stake that is leaving, and when it is free.
-    function unbondingOf(uint8 role, address account) external view returns (uint256 amount, uint256 releaseTime);
+    function unbondingOf(uint8 role, address account)
+        external
+        view
+        returns (uint256 amount, uint256 releaseTime);
 
     /// @notice Sum of all stakes in `role`, without what is leaving.
     function totalStake(uint8 role) external view returns (uint256);

@@ -17,7 +17,7 @@ library BatchTree {
             let size := mul(leaves.length, 0x20)
             calldatacopy(queue, leaves.offset, size)
             let tail := add(queue, size)
-            for { } lt(add(queue, 0x20), tail) { queue := add(queue, 0x40) } {
+            for {} lt(add(queue, 0x20), tail) { queue := add(queue, 0x40) } {
                 let left := mload(queue)
                 let right := mload(add(queue, 0x20))
                 switch lt(left, right)
@@ -52,6 +52,8 @@ library BatchTree {
 
     /// @notice Number of steps between leaf `index` of `count` leaves and the root.
     function depth(uint256 index, uint256 count) internal pure returns (uint256 steps) {
-        for (uint256 node = 2 * count - 2 - index; node > 0; node = (node - 1) / 2) ++steps;
+        for (uint256 node = 2 * count - 2 - index; node > 0; node = (node - 1) / 2) {
+            ++steps;
+        }
     }
 }

@@ -58,7 +58,8 @@ library StakeTree {
         view
         returns (address[] memory drawn)
     {
-        Holes memory holes = Holes(0, 0, new uint256[](count + excluded.length), new uint256[](count + excluded.length));
+        Holes memory holes =
+            Holes(0, 0, new uint256[](count + excluded.length), new uint256[](count + excluded.length));
         for (uint256 i; i < excluded.length; ++i) {
             if (!_contains(excluded, i, excluded[i])) _dig(tree, holes, excluded[i], clock);
         }
@@ -129,7 +130,11 @@ library StakeTree {
     }
 
     /// @dev Slot whose interval of weight holds `point`; `point` is below the total.
-    function _find(Tree storage tree, uint256 point, uint256 size, uint48 clock) private view returns (uint256 slot) {
+    function _find(Tree storage tree, uint256 point, uint256 size, uint48 clock)
+        private
+        view
+        returns (uint256 slot)
+    {
         uint256 step = 1;
         while (step <= size >> 1) step <<= 1;
         for (; step > 0; step >>= 1) {

@@ -11,7 +11,9 @@ library VerdictTally {
 
     /// @notice Lanes that counters up to `votes` need.
     function lanes(uint256 votes) internal pure returns (uint256 count) {
-        for (; votes > 0; votes >>= 1) ++count;
+        for (; votes > 0; votes >>= 1) {
+            ++count;
+        }
     }
 
     /// @notice Reverts unless `verdict` is a bitmap over exactly `records` records.

@@ -89,7 +89,10 @@ abstract contract System is Test {
     }
 
     /// @dev Submits `count` records of `contributor` to a new Datanet of `owner`.
-    function submitted(string memory contributor, string memory owner, uint32 count) internal returns (uint256 id) {
+    function submitted(string memory contributor, string memory owner, uint32 count)
+        internal
+        returns (uint256 id)
+    {
         vm.prank(account(owner));
         uint256 net = datanets.createDatanet("exploits", bytes32("schema"), bytes32("policy"), "ipfs://x");
         return submittedTo(net, contributor, count);
