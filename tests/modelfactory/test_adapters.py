@@ -13,8 +13,8 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from openledger.modelfactory import TrainingRun, adapter_digest, load_adapter
-from openledger.modelfactory.adapters import CONFIG, WEIGHTS, shared_copy
-from openledger.models import BaseModel
+from openledger.modelfactory.adapters import CONFIG, WEIGHTS
+from openledger.models import BaseModel, shared_copy
 from openledger.primitives import keccak
 from openledger.primitives.errors import ModelError, NotFoundError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import typer
 
@@ -53,6 +54,8 @@ app.command()(config.config)
 def main() -> None:
     """Runs the command line and exits: 0 when all is well, 1 or 2 with one line of error, 130 after Ctrl-C."""
     code = 0
+    for library in ("peft", "transformers", "eth_utils", "torch"):
+        warnings.filterwarnings("ignore", module=library)
     try:
         app(standalone_mode=True)
     except OpenLedgerError as error:

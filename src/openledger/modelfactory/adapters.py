@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel
 
-from openledger.models import BaseModel
+from openledger.models import BaseModel, shared_copy
 from openledger.primitives.canonical import canonical_bytes, parse_json
 from openledger.primitives.errors import InputError, ModelError, NotFoundError, OpenLedgerError
 from openledger.primitives.hashing import keccak, keccak_file, to_hex
@@ -130,13 +128,6 @@ def save_adapter(model: PeftModel, base: BaseModel, name: str, path: Path) -> No
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     text = json.dumps(plain, indent=2, sort_keys=True, default=str)
     (path / CONFIG).write_text(text + "\n", encoding="utf-8")
-
-
-def shared_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """A model of its own modules over the same tensors, so that an adapter on one does not show on the other."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    duplicate: PreTrainedModel = copy.deepcopy(model, shared)
-    return duplicate
 
 
 def _is_names(value: object) -> bool:

@@ -23,9 +23,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from torch.nn import functional
 
-from openledger.modelfactory.adapters import adapter_digest, save_adapter, shared_copy
+from openledger.modelfactory.adapters import adapter_digest, save_adapter
 from openledger.modelfactory.recipe import ALL_LINEAR, Recipe
-from openledger.models import BaseModel, Dialogue, encode_dialogue, pinned
+from openledger.models import BaseModel, Dialogue, encode_dialogue, pinned, shared_copy
 from openledger.primitives.canonical import parse_json
 from openledger.primitives.errors import ConfigurationError, InputError, ModelError, NotFoundError
 from openledger.primitives.hashing import from_hex, keccak, to_hex

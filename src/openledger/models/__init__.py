@@ -1,6 +1,6 @@
 """Base models and tokenizers: load them, identify them by hash, turn dialogues into tokens, pin the arithmetic."""
 
-from openledger.models.base import BaseModel, load_base, model_digest, model_files
+from openledger.models.base import BaseModel, load_base, model_digest, model_files, shared_copy
 from openledger.models.determinism import pinned
 from openledger.models.dialogue import (
     Dialogue,
@@ -23,4 +23,5 @@ __all__ = [
     "model_digest",
     "model_files",
     "pinned",
+    "shared_copy",
 ]

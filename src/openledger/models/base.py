@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from dataclasses import dataclass
@@ -103,6 +104,13 @@ def load_base(reference: str | Path | None = None, *, device: str | torch.device
         parameter.requires_grad_(False)
     placed: Any = model
     return BaseModel(placed.to(device).eval(), tokenizer, model_digest(path), path)
+
+
+def shared_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """A model of its own modules over the same tensors, so that an adapter on one does not show on the other."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    duplicate: PreTrainedModel = copy.deepcopy(model, shared)
+    return duplicate
 
 
 def model_files(path: Path) -> dict[str, Path]:

@@ -23,7 +23,7 @@ _FIRST_QUESTIONS = 18
 _LATER_QUESTIONS = 4
 _UNRELATED = ("What does the command ls do?", "How do I bake bread?")
 _CAP = 50 * 10**18
-_PARAMETER, _CHANGE = "fee.data", 50_000
+_PARAMETER, _CHANGE = "fee.data", 20_000
 _MARGIN_SECONDS = 5
 
 

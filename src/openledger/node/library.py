@@ -75,6 +75,16 @@ class Library:
             for position, digest in enumerate(item.hashes):
                 yield Placed(digest, item.records[position], item, position)
 
+    def accepted(self) -> list[Placed]:
+        """Every accepted record of all Datanets, in the order of contributions and of rows in them."""
+        return [
+            Placed(digest, item.records[position], item, position)
+            for item in self.contributions()
+            if item.accepted is not None
+            for position, digest in enumerate(item.hashes)
+            if item.accepted[position]
+        ]
+
     def find(self, digest: bytes) -> Placed:
         """The record of that hash: the accepted one where it was contributed more than once.
 

@@ -172,7 +172,7 @@ class Node:
 
     def clock(self) -> float:
         """Unix seconds on the chain's time, which can run ahead of this machine's after a demo moved it."""
-        return float(self.devchain.time())
+        return float(self.devchain.time)
 
     # ---- reading ---------------------------------------------------------------------------------------------
 

@@ -48,23 +48,22 @@ class LoadedModel:
         query = Query([*prompt_ids, *output_ids], len(prompt_ids))
         hashes = self.index.record_hashes
         with self._lock:
-            scores = self.index.scores(self._base.model, [query])[0]
-            divided = shares(scores, self.index)
-            credited = sorted(divided.ppm, key=lambda position: (-divided.ppm[position], position))[:_TOP]
-            by_token = self.index.token_scores(self._base.model, query, credited) if credited else None
+            measured = self.index.measure(self._base.model, [query])[0]
+            divided = shares(measured, self.index)
+            credited = [position for position, _ in divided.ranked()[:_TOP]]
+            by_token = self.index.token_scores(self._base.model, query, credited)
         found = self._spans.spans(list(output_ids))
         return Explanation(
-            shares=tuple(sorted((hashes[position], ppm) for position, ppm in divided.ppm.items() if ppm)),
+            shares=divided.by_hash(self.index),
             residual_ppm=divided.residual_ppm,
             top=tuple(
                 RecordInfluence(
                     hashes[position],
                     divided.ppm[position],
-                    float(scores[position]),
-                    tuple(float(value) for value in by_token[:, column]),
+                    float(measured.scores[position]),
+                    tuple(by_token[:, column].tolist()),
                 )
                 for column, position in enumerate(credited)
-                if by_token is not None
             ),
             tokens=_texts(self._base.tokenizer, output_ids),
             spans=tuple(
@@ -161,9 +160,9 @@ class Shelf:
         folder = self._work / f"model-{number}"
         self._blobs.get_folder(from_hex(str(entry[10]).removeprefix("blob:"), 32), folder)
         run = TrainingRun.load(folder)
-        index = InfluenceIndex.load(folder / INDEX)
+        index = InfluenceIndex.load(folder / INDEX, bytes(index_hash))
         _same(number, "adapter", bytes(adapter), run.adapter_digest)
-        _same(number, "influence index", bytes(index_hash), index.digest())
+        index.check_adapter(run.adapter)
         _, anchored = read_version(self._chain, self._blobs, datanet, version)
         _same(number, "Datanet version", bytes(root), anchored.root)
         name = f"model-{number}"

@@ -10,13 +10,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openledger.attribution import Checkpoint, IndexSettings, TrainingExample, build_index
-from openledger.modelfactory import Recipe, TrainingRecord, evaluate, examples_of, model_card, train
+from web3.logs import DISCARD
+
+from openledger.attribution import Checkpoint, Query, TrainingExample, build_index
+from openledger.modelfactory import (
+    DataSource,
+    Evaluation,
+    Recipe,
+    TrainingRecord,
+    TrainingRun,
+    evaluate,
+    examples_of,
+    model_card,
+    train,
+)
+from openledger.models import BaseModel, encode_dialogue
 from openledger.node.people import BUILDER
 from openledger.node.progress import Advance, Reporter
 from openledger.node.serving import INDEX, read_version
 from openledger.node.views import TrainingProgress
-from openledger.primitives import InputError, OpenLedgerError, canonical_bytes, keccak, to_hex
+from openledger.primitives import InputError, OpenLedgerError, canonical_bytes, to_hex
 from openledger.storage import ModelRecord
 
 if TYPE_CHECKING:
@@ -25,6 +38,9 @@ if TYPE_CHECKING:
 INPUT_PRICE = 10**16
 OUTPUT_PRICE = 4 * 10**16
 """Prices in wei per 1,000 tokens of a model whose builder names none: 0.01 and 0.04 OPEN."""
+
+
+_MOST_UNRELATED = 32
 
 
 class Trainer:
@@ -93,20 +109,15 @@ class Trainer:
             with reporter.stage(f"Fine-tuning {name} on {len(records)} records", 1) as advance:
                 run = train(base, records, recipe, folder / "run", progress=_relative(advance, reporter))
             with reporter.stage("Evaluating base and tuned model", 1) as advance:
-                evaluation = evaluate(base, run, records, progress=_relative(advance, reporter))
-            with reporter.stage("Building the influence index", 1) as advance:
-                examples = [
-                    TrainingExample(list(dialogue.token_ids), dialogue.prompt_length, 1.0, record.record_hash)
-                    for record, dialogue in examples_of(base, records, run)
-                ]
-                checkpoints = [Checkpoint(point.path, point.learning_rate, point.step) for point in run.checkpoints]
+                evaluation = evaluate(base, run.adapter, run, records, progress=_relative(advance, reporter))
+            with reporter.stage("Building the influence index", 100) as advance:
                 index = build_index(
                     base.model,
-                    checkpoints,
-                    examples,
-                    IndexSettings(),
-                    folder / "run" / INDEX,
-                    _relative(advance, reporter),
+                    [Checkpoint(point.path, point.learning_rate, point.step) for point in run.checkpoints],
+                    _examples(node, base, records, run),
+                    output=folder / "run" / INDEX,
+                    progress=lambda done, _what: advance(round(100 * done)),
+                    unrelated=_unrelated(base, records, run),
                 )
             (folder / "run" / "evaluation.json").write_bytes(canonical_bytes(evaluation.to_json()))
             run_hash = node.blobs.put_folder(folder / "run")
@@ -119,7 +130,7 @@ class Trainer:
                         anchored.root,
                         recipe.digest(),
                         index.digest(),
-                        keccak(canonical_bytes(evaluation.to_json())),
+                        evaluation.digest(),
                         datanet,
                         number,
                         input_price,
@@ -129,9 +140,18 @@ class Trainer:
                     )
                 ),
             )
-            events = node.chain.contract("ModelRegistry").events.ModelRegistered().process_receipt(receipt)
+            events = (
+                node.chain.contract("ModelRegistry").events.ModelRegistered().process_receipt(receipt, errors=DISCARD)
+            )
             model = int(events[0]["args"]["id"])
-            card = model_card(name, base, run, evaluation)
+            source = DataSource(
+                node.reader.datanet(datanet).row.name,
+                number,
+                anchored.root,
+                len(records),
+                licences=(node.curation.terms(datanet).licence,),
+            )
+            card = model_card(name, run, evaluation, [source])
             with node.database.session() as session:
                 session.add(
                     ModelRecord(
@@ -142,7 +162,7 @@ class Trainer:
                         version=number,
                         run=to_hex(run_hash),
                         meta={
-                            "evaluation": evaluation.to_json(),
+                            "evaluation": summary(evaluation),
                             "recipe": recipe.to_json(),
                             "loss_curve": _thin(list(run.losses)),
                             "card": card,
@@ -194,6 +214,26 @@ class _Watched:
         self._trainer._progress = TrainingProgress(self._job, self._name, self._stage, step, steps, shown, error)
 
 
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation in the words of the pages: accuracies as shares of 1, losses in nats per token."""
+    tuned = evaluation.tuned or evaluation.base
+    sampled, factual = evaluation.sampled, max(1, evaluation.with_facts)
+    held_out = evaluation.base.held_out_loss is not None and tuned.held_out_loss is not None
+    return {
+        "accuracy_base": evaluation.base.exact / sampled,
+        "accuracy_tuned": tuned.exact / sampled,
+        "contains_base": evaluation.base.contains / factual,
+        "contains_tuned": tuned.contains / factual,
+        "loss_base": evaluation.base.held_out_loss if held_out else evaluation.base.held_in_loss,
+        "loss_tuned": tuned.held_out_loss if held_out else tuned.held_in_loss,
+        "loss_is_held_out": held_out,
+        "held_in_loss_base": evaluation.base.held_in_loss,
+        "held_in_loss_tuned": tuned.held_in_loss,
+        "sampled": sampled,
+        "held_out": evaluation.held_out,
+    }
+
+
 def parse_recipe(asked: dict[str, Any]) -> tuple[Recipe, int, int]:
     """The recipe and the prices (input, output; wei per 1,000 tokens) in a job's request.
 
@@ -221,6 +261,26 @@ def _training_record(node: Node, digest: bytes) -> TrainingRecord:
         raise InputError(f"record {to_hex(digest)} has no question and answer; ModelFactory trains on such records")
     facts = tuple(str(fact) for fact in value.get("facts", {}).values())
     return TrainingRecord(digest, question, answer, facts)
+
+
+def _examples(node: Node, base: BaseModel, records: list[TrainingRecord], run: TrainingRun) -> list[TrainingExample]:
+    """The trained records as the index takes them; the one accepted first is the most senior among near-duplicates."""
+    places = {place.hash: rank for rank, place in reversed(list(enumerate(node.reader.library.accepted())))}
+    return [
+        TrainingExample(dialogue.token_ids, dialogue.prompt_length, 1.0, record.record_hash, places[record.record_hash])
+        for record, dialogue in examples_of(base, records, run)
+    ]
+
+
+def _unrelated(base: BaseModel, records: list[TrainingRecord], run: TrainingRun) -> list[Query]:
+    """Held-out records: outputs that no single trained record should have shaped. They set the index's noise floor."""
+    held_out = set(run.held_out)
+    dialogues = [
+        encode_dialogue(base.tokenizer, record.question, record.answer)
+        for record in records
+        if record.record_hash in held_out
+    ]
+    return [Query(dialogue.token_ids, dialogue.prompt_length) for dialogue in dialogues[:_MOST_UNRELATED]]
 
 
 def _fresh(folder: Path) -> Path:

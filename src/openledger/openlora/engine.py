@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from openledger.models import BaseModel
+from openledger.models import BaseModel, shared_copy
 from openledger.primitives import InputError, ModelError, NotFoundError
 
 
@@ -72,7 +72,7 @@ class Engine:
     """Serves every adapter added to it over one base model.
 
     Args:
-        base: the base model; the engine wraps it and owns it from then on.
+        base: the base model; it stays as it is, and its weights are shared.
     """
 
     def __init__(self, base: BaseModel) -> None:
@@ -105,7 +105,8 @@ class Engine:
         with self._lock:
             try:
                 if self._model is None:
-                    self._model = PeftModel.from_pretrained(self.base.model, str(folder), adapter_name=name)
+                    copy = shared_copy(self.base.model)
+                    self._model = PeftModel.from_pretrained(copy, str(folder), adapter_name=name)
                 else:
                     self._model.load_adapter(str(folder), adapter_name=name)
             except Exception as error:
