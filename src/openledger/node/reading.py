@@ -422,7 +422,7 @@ class Reader:
                 fees=fees[batch.number],
                 gas_per_inference=self._gas_per_inference(logs[batch.number]),
                 transaction=to_hex(logs[batch.number]["transactionHash"]),
-                attested_by=self._parties(attestation.validator for attestation in batch.valid),
+                attested_by=self._parties(found.validator for found in batch.attestations if found.valid),
                 split_ppm={
                     "data": batch.split.data,
                     "builder": batch.split.builder,
