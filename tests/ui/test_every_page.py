@@ -42,9 +42,11 @@ def paths(api: httpx.Client) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("signed_in", [False, True], ids=["visitor", "operator"])
+@pytest.mark.parametrize(
+    ("theme", "size", "signed_in"),
+    [("light", DESKTOP, True), ("dark", DESKTOP, False), ("light", PHONE, False), ("dark", PHONE, True)],
+    ids=["light desktop, operator", "dark desktop, visitor", "light phone, visitor", "dark phone, operator"],
+)
 def test_every_page_opens_cleanly_and_can_be_read(
     browser: Browser, network: Network, token: str, paths: list[str], theme: str, size: dict[str, int], signed_in: bool
 ) -> None:

@@ -14,7 +14,7 @@ from openledger.primitives import InputError, NotFoundError, OpenLedgerError
 from openledger.ui.access import SIGN_IN, may_act
 from openledger.ui.dom import Tag, button, div, link, span
 from openledger.ui.icons import icon, mark
-from openledger.ui.loading import UNEXPECTED
+from openledger.ui.loading import UNEXPECTED, PageLeft
 from openledger.ui.parts import error_line, notice, page_head
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def page(
             with frame(node, section or path.strip("/") or "overview"):
                 try:
                     await build(*args, **kwargs)
+                except PageLeft:
+                    return
                 except OpenLedgerError as error:
                     _show_error(title, error)
                 except Exception:

@@ -26,11 +26,16 @@ _CONNECT = 60.0
 UNEXPECTED = "Something went wrong on this node. Its log says what; try again, or report it."
 
 
+class PageLeft(Exception):
+    """Nobody looks at the page any more; what is still to be drawn on it need not be."""
+
+
 async def fetch(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What ``read`` returns. While it takes long, the page is shown with placeholders where its data will be.
 
     Raises:
         OpenLedgerError: whatever the read raises.
+        PageLeft: the page was closed meanwhile.
     """
     task = asyncio.create_task(asyncio.to_thread(read, *args, **kwargs))
     done, _ = await asyncio.wait({task}, timeout=_PATIENCE)
@@ -39,10 +44,13 @@ async def fetch(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     with div("skeleton", aria_label="Loading", role="status") as placeholder:
         for height in (96, 220, 160):
             div().style(f"height: {height}px")
-    await ui.context.client.connected(timeout=_CONNECT)
+    client = ui.context.client
+    await client.connected(timeout=_CONNECT)
     try:
         return await task
     finally:
+        if client.is_deleted:
+            raise PageLeft
         placeholder.delete()
 
 

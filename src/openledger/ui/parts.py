@@ -27,7 +27,7 @@ from openledger.ui.icons import icon
 Row = TypeVar("Row")
 """What a table or region shows."""
 
-ROLES = ("contributor", "builder", "host", "curator", "validator", "treasury")
+ROLES = ("contributor", "builder", "host", "curator", "validator", "treasury", "base model")
 """Who a fee is split among, in the order in which colours are given."""
 
 _TONES = {
@@ -60,7 +60,7 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("i
 
 def series_colour(position: int) -> str:
     """The theme's colour for the series at a position."""
-    return f"var(--series-{position % 6 + 1})"
+    return f"var(--series-{position % 7 + 1})"
 
 
 def role_colour(role: str) -> str:

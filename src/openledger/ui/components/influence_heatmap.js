@@ -1,8 +1,10 @@
 // The answer's tokens coloured by the influence of one record, or of all shown records together.
 // A token comes as its parts: [text, whether these words stand verbatim in a record].
+const plain = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const show = (value) => {
-  const digits = value === 0 ? "0" : Math.abs(value) < 1e-3 ? value.toExponential(2) : value.toPrecision(3);
-  return value > 0 ? `+${digits}` : digits.replace("-", "−");
+  const size = Math.abs(value);
+  const digits = size === 0 || (size >= 1e-3 && size < 1e7) ? plain.format(size) : size.toExponential(2);
+  return value > 0 ? `+${digits}` : value < 0 ? `−${digits}` : digits;
 };
 
 export default {

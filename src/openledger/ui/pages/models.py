@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from openledger.studio import ApiKey
     from openledger.ui.views_protocol import Views
 
-_MEASURES = (("loss", "Loss (lower is better)"), ("accuracy", "Exact answers (higher is better)"))
+_MEASURES = (
+    ("accuracy", "Exact answers"),
+    ("contains", "Answers with every fact"),
+    ("held_in_loss", "Loss on trained records"),
+    ("loss", "Loss on held-out records"),
+)
 
 
 def register(node: Views) -> None:
@@ -90,7 +95,7 @@ def _base_score(view: ModelView) -> str:
 
 
 def _score(measure: str, value: float) -> str:
-    return f"{value * 100:.1f}%" if measure == "accuracy" else f"{value:.4g}"
+    return f"{value:.3f}" if measure.endswith("loss") else f"{value * 100:.1f}%"
 
 
 def _draw(node: Views, view: ModelView) -> None:
@@ -203,6 +208,8 @@ def _evaluation(view: ModelView) -> None:
                     base, tuned = (view.evaluation.get(f"{measure}_{which}") for which in ("base", "tuned"))
                     if isinstance(base, (int, float)) and isinstance(tuned, (int, float)):
                         seen |= {f"{measure}_base", f"{measure}_tuned"}
+                        if measure == "loss" and view.evaluation.get("loss_is_held_out") is False:
+                            title = "Loss"  # noqa: PLW2901
                         with Tag("tr"):
                             Tag("td", title, "wraps")
                             Tag("td", _score(measure, base), "number")

@@ -121,7 +121,7 @@ def contributor_shares(contributors: list[tuple[Party, int]], residual_ppm: int)
     with div("shares"):
         for party, ppm in ordered:
             share_line(lambda party=party: show_party(party), ppm, most)  # type: ignore[misc]
-        share_line(lambda: span("Base model (residual)", "muted"), residual_ppm, most, "var(--series-6)")
+        share_line(lambda: span("Base model (residual)", "muted"), residual_ppm, most, "var(--series-7)")
 
 
 def _draw(node: Views, view: ReceiptView) -> None:
@@ -186,12 +186,13 @@ def _span_records(part: SpanView) -> None:
 
 
 def _records(view: ReceiptView) -> None:
-    note = "The records with a share of this answer. What no record can claim is left to the base model."
+    note = "The records with the largest shares of this answer. What no record can claim is left to the base model."
     with card("Records credited", note):
         if not view.records:
             paragraph("No record has a share: the whole answer is the base model's.", "muted")
             return
-        most = max(record.ppm for record in view.records)
+        rest = sum(ppm for _, ppm in view.contributors) - sum(record.ppm for record in view.records)
+        most = max(rest, *(record.ppm for record in view.records))
         with div("shares"):
             for record in view.records:
 
@@ -201,6 +202,10 @@ def _records(view: ReceiptView) -> None:
                         show_party(record.contributor)
 
                 share_line(draw, record.ppm, most)
+            if rest > 0:
+                share_line(
+                    lambda: span("All other records together", "muted"), rest, max(most, rest), "var(--series-6)"
+                )
 
 
 def _payouts(view: ReceiptView) -> None:
