@@ -251,6 +251,21 @@ def test_when_the_node_dies_nothing_is_acknowledged_any_more(tmp_path: Path) -> 
         assert Chain(dev.rpc_url).balance(SOMEONE) == 1
 
 
+def test_what_the_disk_refuses_is_not_acknowledged(tmp_path: Path) -> None:
+    with DevChain(tmp_path) as dev:
+        _pay(dev)
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, dev._book._stream.fileno())
+        os.close(full)
+        with pytest.raises(ChainError, match=r"cannot write to .*No space left"):
+            _pay(dev)
+        with pytest.raises(ChainError, match="has stopped"):
+            _pay(dev)
+    with DevChain(tmp_path) as dev:
+        assert Chain(dev.rpc_url).balance(SOMEONE) == 1
+        _pay(dev)
+
+
 @pytest.mark.slow
 def test_a_thousand_transactions_replay_in_seconds(tmp_path: Path) -> None:
     with DevChain(tmp_path) as dev:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from openledger.chain.files import sync_folder, write_atomic
 from openledger.primitives import StorageError
@@ -69,7 +69,8 @@ class Journal:
             write_atomic(path, json.dumps(self._header).encode() + b"\n")
         self._repair()
         self._check_header()
-        self._stream: BinaryIO = path.open("ab")
+        # Unbuffered: what was refused must not reach the disk later.
+        self._stream = path.open("ab", buffering=0)
 
     def records(self) -> Iterator[BlockRecord]:
         """All blocks, from number 1 on.
@@ -97,8 +98,11 @@ class Journal:
             StorageError: the disk refused.
         """
         try:
-            self._stream.write(record.line())
-            self._stream.flush()
+            line = record.line()
+            if self._stream.write(line) != len(line):
+                raise StorageError(
+                    f"{self._path} took only a part of block {record.number}; free some space, start again"
+                )
             os.fsync(self._stream.fileno())
         except OSError as error:
             raise StorageError(f"cannot write to {self._path}: {error}; free some space and start again") from error
