@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from openledger.chain import Role as StakeRole
 from openledger.primitives import (
     WEI_PER_OPEN,
     InputError,
@@ -49,6 +50,8 @@ from openledger.settlement import (
     root_state,
     set_session_key,
     settled_receipts,
+    shares_root,
+    sign_receipt,
     verify_receipt,
     version_root,
     withdraw,
@@ -211,6 +214,26 @@ def test_shares_changed_after_posting_are_not_what_the_chain_holds(world) -> Non
     admitted, refused = admit(world.bodies[1], world.address("host"), 0, leaves, world.chain.domain("InferenceLedger"))
     assert [body.receipt.sequence for body in admitted] == [1]
     assert "the shares were changed after signing" in refused[0]
+
+
+def test_another_receipt_signed_for_the_same_place_is_not_settled(world) -> None:
+    world.answer({"ada0": 600_000})
+    honest = world.bodies[1][0]
+    shares = ((world.records()["ben0"], 900_000),)
+    other = replace(honest.receipt, shares_root=shares_root(shares, 100_000))
+    domain = world.chain.domain("InferenceLedger")
+    second = sign_receipt(other, domain, world.wallet("host"), shares, 100_000, honest.private_hash)
+    leaves, _ = leaves_of(world.chain, 1)
+    assert admit([honest], world.address("host"), 0, leaves, domain) == ([honest], {})
+    admitted, refused = admit([second], world.address("host"), 0, leaves, domain)
+    assert admitted == []
+    assert "the chain holds" in refused[0]
+    for elsewhere in (
+        admit([honest], world.address("ada"), 0, leaves, domain),
+        admit([honest], world.address("host"), 1, leaves, domain),
+    ):
+        assert elsewhere[0] == []
+        assert "not among the 1 receipts" in elsewhere[1][0]
 
 
 def test_a_changed_answer_fee_or_signature_is_named_by_the_check_that_finds_it(world) -> None:
@@ -431,16 +454,17 @@ def test_the_first_contributor_of_a_record_has_it_and_a_void_rounds_verdicts_ear
     copied = {"question": "What does ada know about 0?", "answer": "0 squared is 0."}
     assert record_hash(copied) == world.records()["ada0"]
     world.submit("ben", [copied, {"question": "What is new?", "answer": "This."}], nonce=1)
-    everyone = dict.fromkeys(("rosa", "saul", "tess"), 0b11)
-    world.review(3, everyone, shown=["rosa"])
-    for name in ("saul", "tess"):
-        world.send(name, "StakeManager", "stake", 1, value=10 * WEI_PER_OPEN)
+    world.review(3, dict.fromkeys(("rosa", "saul", "tess"), 0b11), shown=["rosa"])
+    world.send("rosa", "StakeManager", "requestUnstake", StakeRole.REVIEWER, 1_000 * WEI_PER_OPEN)
+    world.chain.transfer(world.wallet("bank"), world.address("uma"), 2_000 * WEI_PER_OPEN)
+    for name, amount in (("saul", 10), ("tess", 10), ("uma", 1_000)):
+        world.send(name, "StakeManager", "stake", StakeRole.REVIEWER, value=amount * WEI_PER_OPEN)
     world.send("bank", "DatanetRegistry", "openReview", 3)
-    world.review(3, everyone | {"rosa": 0b00})
+    world.review(3, dict.fromkeys(("saul", "tess", "uma"), 0b11), shown=("saul", "tess", "uma"))
     reader = TermsReader(world.chain, world.blobs)
     (reviewed,) = reader.contributions([3])
     assert {origin.curators for origin in reviewed.origins().values()} == {
-        tuple(sorted(world.address(name) for name in ("saul", "tess")))
+        tuple(sorted(world.address(name) for name in ("saul", "tess", "uma")))
     }
     removing_ada1 = world.blobs.put_json({"removed": [to_hex(world.records()["ada1"])]})
     hashes = sorted({*reader.version(1, 1).records, *reviewed.origins()})
