@@ -88,6 +88,18 @@ contract InferenceLedgerTest is System {
         vm.assertTrue(ledger.verify(1, 2, proof[0], other), "known limit of sorted pairs");
     }
 
+    function test_AReceiptPostedByAnotherThanItsHostIsNotProved() public {
+        address other = account("host2");
+        stakeAs(other, StakeRoles.HOST, 1_000 ether);
+        IInferenceLedger.Receipt memory receipt = _receipt(0);
+        bytes32[] memory leaves = new bytes32[](1);
+        leaves[0] = ledger.receiptDigest(receipt);
+        vm.prank(other);
+        ledger.post(0, leaves);
+        vm.assertTrue(ledger.verify(1, 0, leaves[0], new bytes32[](0)), "the leaf is there");
+        vm.assertTrue(!ledger.verifyReceipt(1, receipt, new bytes32[](0)), "but its host did not post it");
+    }
+
     function test_AValidatorAttestsOnceAndOnlyToBatchesThatItCouldSample() public {
         _post(1);
         nextBlock();
