@@ -33,7 +33,7 @@ from openledger.attribution.gradients import (
     read_weights,
 )
 from openledger.attribution.index import Contents, InfluenceIndex, Settings, Stage, fingerprint
-from openledger.attribution.projection import Embedding, Metric
+from openledger.attribution.projection import Embedding, Metric, Projection
 from openledger.models import pinned
 from openledger.primitives.errors import InputError, ModelError
 
@@ -41,7 +41,8 @@ Progress = Callable[[float, str], None]
 """Called with the share of the work that is done, 0 to 1, and what is being done."""
 
 _T = TypeVar("_T")
-_PROJECTION_SAMPLE = 4096
+_PROJECTION_SAMPLE = 2048
+_PROBES = 512
 _HELD = 16
 
 
@@ -90,12 +91,12 @@ def build_index(
         ]
         factors = torch.tensor([example.weight for example in examples])
         measuring = _Measuring(models, [stage.weight for stage in stages if stage.weight > 0], settings, pool, tell)
-        embeddings = measuring.records(examples, factors)
-        codes = Rounded.of((embeddings * factors[:, None]).T.contiguous())
+        codes = Rounded.of((measuring.records(examples, factors) * factors[:, None]).T.contiguous())
         tell(0.95, "grouping near-duplicates")
         rounded = codes.matrix().T.contiguous()
         groups = _groups(clusters, examples, rounded, settings)
-        calibration = calibrate(rounded, groups, measuring.queries(unrelated))
+        probes, owners = measuring.probes(unrelated)
+        calibration = calibrate(rounded, groups, probes, owners)
         index = Contents(
             base=fingerprint(base),
             config=config,
@@ -160,19 +161,27 @@ class _Measuring:
         self._embedding = Embedding(self._blocks, self.metric)
         rest = [examples[place] for place in inner]
         sketches = _sum(self._each(lambda stage: self._sketches(stage, held[stage], rest)))
-        self.projection = principal(
+        self._directions = principal(
             sketches * factors[places][:, None], self._settings.variance, self._settings.components
         )
-        self._matrix = self.projection.matrix()
-        embeddings = torch.empty(len(examples), self._matrix.shape[1])
-        embeddings[places] = sketches @ self._matrix
+        self.projection = Projection.of(self._directions)
+        embeddings = torch.empty(len(examples), self._directions.shape[1])
+        embeddings[places] = sketches @ self._directions
         if later:
-            embeddings[later] = self._embeddings([examples[place] for place in later])
+            embeddings[later] = self._embeddings([examples[place] for place in later], self._exactly)
+        self._probing = places[:_PROBES]
+        self._probes = self.projection.opened().apply(sketches[:_PROBES])
         return embeddings
 
-    def queries(self, queries: Sequence[Query]) -> Tensor:
-        """Embeddings [queries, components]."""
-        return self._embeddings(queries) if queries else torch.zeros(0, self._matrix.shape[1])
+    def probes(self, unrelated: Sequence[Query]) -> tuple[Tensor, list[int]]:
+        """Embeddings of questions, made as a query's is, and the record that each belongs to (-1: none).
+
+        They are records, each asked about its own answer, and then the unrelated queries.
+        """
+        rows = [self._probes]
+        if unrelated:
+            rows.append(self._embeddings(unrelated, self.projection.opened().apply))
+        return torch.cat(rows), [*self._probing, *[-1] * len(unrelated)]
 
     def _covariances(self, stage: int, sample: Sequence[TrainingExample]) -> Covariances:
         sums = Covariances(self._blocks, self._settings.largest_rotation)
@@ -204,11 +213,16 @@ class _Measuring:
             self._count(len(batch.positions))
         return rows
 
-    def _embeddings(self, queries: Sequence[Query | TrainingExample]) -> Tensor:
+    def _exactly(self, sketches: Tensor) -> Tensor:
+        return sketches @ self._directions
+
+    def _embeddings(
+        self, queries: Sequence[Query] | Sequence[TrainingExample], project: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         def one(stage: int) -> Tensor:
-            rows = torch.empty(len(queries), self._matrix.shape[1])
+            rows = torch.empty(len(queries), self._directions.shape[1])
             for batch in self._models[stage].batches(queries, self._settings.batch_tokens):
-                rows[list(batch.positions)] = self._embedding.sketches(batch, stage) @ self._matrix
+                rows[list(batch.positions)] = project(self._embedding.sketches(batch, stage))
                 self._count(len(batch.positions))
             return rows
 
@@ -223,7 +237,7 @@ class _Measuring:
             self._tell(0.95 * min(1.0, self._done / self._steps), "measuring gradients")
 
 
-def principal(rows: Tensor, variance: float, most: int) -> Rounded:
+def principal(rows: Tensor, variance: float, most: int) -> Tensor:
     """Principal directions of ``rows`` [examples, size] by the Gram matrix, as columns [size, components].
 
     Takes the fewest components that hold the given share of the variance, at most ``most``.
@@ -239,8 +253,8 @@ def principal(rows: Tensor, variance: float, most: int) -> Rounded:
     kept = int((values > 1e-9 * values[0]).sum())
     held = torch.cumsum(values[:kept], 0) / values[:kept].sum()
     count = min(most, int((held < variance).sum()) + 1, kept)
-    basis = rows.T @ (vectors[:, :count] / values[:count].sqrt()).float()
-    return Rounded.of(basis)
+    directions: Tensor = rows.T @ (vectors[:, :count] / values[:count].sqrt()).float()
+    return directions
 
 
 def _groups(

@@ -13,6 +13,7 @@ length one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_PROBES = 512
 _DEVIATIONS = 3 * 1.4826
 _OUTLIER = 2.0
 _FEWEST = 8
@@ -39,24 +39,23 @@ class Calibration:
     base_mass: float
 
 
-def calibrate(codes: Tensor, clusters: NDArray[np.int64], unrelated: Tensor) -> Calibration:
+def calibrate(codes: Tensor, clusters: NDArray[np.int64], probes: Tensor, owners: Sequence[int]) -> Calibration:
     """Measure the noise.
 
     Args:
         codes: the records' codes [records, components].
         clusters: groups of near-duplicates [records].
-        unrelated: embeddings of unrelated queries [queries, components].
+        probes: embeddings of questions [probes, components].
+        owners: the record whose own answer each probe is, -1 for an unrelated query [probes].
     """
     lengths = codes.norm(dim=1)
     positive = lengths[lengths > 0]
     unit = float(positive.median()) if len(positive) else 1.0
     cap = _OUTLIER * unit
     capped = (codes * (cap / lengths.clamp(min=cap))[:, None]).numpy()
-    chosen = np.unique(np.linspace(0, len(codes) - 1, min(_PROBES, len(codes))).round().astype(int))
-    probes = torch.cat([codes[chosen], unrelated])
-    probes = probes / probes.norm(dim=1, keepdim=True).clamp(min=1e-30)
-    owners = np.concatenate([clusters[chosen], np.full(len(unrelated), -1)])
-    found = np.where(clusters[:, None] == owners, np.nan, capped @ probes.numpy().T)
+    directions = (probes / probes.norm(dim=1, keepdim=True).clamp(min=1e-30)).numpy()
+    own = np.asarray([clusters[owner] if owner >= 0 else -1 for owner in owners])
+    found = np.where(clusters[:, None] == own, np.nan, capped @ directions.T)
     enough = (~np.isnan(found)).sum(axis=1) >= _FEWEST
     floors = np.full(len(codes), _DEFAULT_FLOOR) * np.minimum(lengths.numpy(), cap)
     if enough.any():

@@ -156,7 +156,9 @@ class AdapterModel:
                 parameter.requires_grad_(flag)
         self.model: nn.Module = wrapped.eval()
         self._linears = _lora_linears(wrapped)
-        self.blocks = tuple(Block(name, *linear.weight.shape) for name, linear in self._linears.items())
+        self.blocks = tuple(
+            Block(name, linear.out_features, linear.in_features) for name, linear in self._linears.items()
+        )
         self.context = int(getattr(plain.config, "max_position_embeddings", 0) or 1 << 30)
         self.vocabulary = int(plain.get_input_embeddings().weight.shape[0])
         self.device = next(plain.parameters()).device
@@ -234,7 +236,7 @@ class AdapterModel:
         rows = []
         for direction in directions:
             tangents = {names[name]: value.to(self.device) for name, value in direction.items()}
-            _, derivative = torch.func.jvp(losses, (primals,), (tangents,))
+            derivative: Tensor = torch.func.jvp(losses, (primals,), (tangents,))[1]
             first = max(query.prompt_length, 1) - 1
             rows.append(derivative[first : len(query.token_ids) - 1].detach())
         return torch.stack(rows).cpu()
@@ -351,7 +353,8 @@ def read_config(adapter: Path) -> LoraConfig:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values.get("peft_type") != "LORA":
             raise ModelError(f"{path} is an adapter of type {values.get('peft_type')!r}; attribution reads LORA")
-        return LoraConfig.from_pretrained(str(adapter))
+        config: LoraConfig = LoraConfig.from_pretrained(str(adapter))
+        return config
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"no readable adapter configuration in {path}: {error}") from error
 
@@ -399,7 +402,7 @@ def bare(model: PeftModel) -> tuple[PreTrainedModel, LoraConfig, dict[str, Tenso
     Raises:
         ModelError: not exactly one adapter is active.
     """
-    active = model.active_adapters
+    active = list(model.active_adapters)
     if len(active) != 1:
         raise ModelError(f"{len(active)} adapters are active: {active}; activate the one that is asked about")
     ending = f".{active[0]}.weight"
@@ -408,12 +411,13 @@ def bare(model: PeftModel) -> tuple[PreTrainedModel, LoraConfig, dict[str, Tenso
         for name, value in model.named_parameters()
         if ".lora_" in name and name.endswith(ending)
     }
-    return _share(model).unload(), model.peft_config[active[0]], weights
+    config: Any = model.peft_config[active[0]]
+    return _share(model).unload(), config, weights
 
 
-def _lora_linears(wrapped: nn.Module) -> dict[str, nn.Module]:
+def _lora_linears(wrapped: nn.Module) -> dict[str, nn.Linear]:
     """The adapter's linear maps by the name of their weight in peft's files, in a fixed order."""
-    found: dict[str, nn.Module] = {}
+    found: dict[str, nn.Linear] = {}
     for name, module in wrapped.named_modules():
         if not isinstance(module, LoraLayer):
             continue

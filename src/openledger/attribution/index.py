@@ -31,7 +31,7 @@ from transformers import PreTrainedModel
 from openledger.attribution.calibration import Calibration
 from openledger.attribution.curvature import Bases, Rounded, Whitening
 from openledger.attribution.gradients import AdapterModel, Block, Query, read_weights
-from openledger.attribution.projection import Embedding, Metric
+from openledger.attribution.projection import Embedding, Metric, Projection
 from openledger.models import pinned
 from openledger.primitives.canonical import canonical_bytes, parse_json
 from openledger.primitives.errors import InputError, ModelError, StorageError, VerificationError
@@ -73,9 +73,9 @@ class Settings:
     """
 
     damping: float = 0.03
-    sketch: int = 32749
-    components: int = 512
-    variance: float = 0.95
+    sketch: int = 131071
+    components: int = 768
+    variance: float = 0.99
     curvature_records: int = 128
     largest_rotation: int = 4096
     least_weight: float = 0.02
@@ -206,7 +206,6 @@ class InfluenceIndex:
         _check_tensors(manifest, tensors)
         self.manifest = manifest
         self._tensors = dict(tensors)
-        self._projection = Rounded(tensors["projection.values"], tensors["projection.scales"]).matrix()
         self._codes = tensors["codes.values"]
         self._scales = tensors["codes.scales"]
         self.record_hashes = tuple(bytes(row) for row in tensors["records.hashes"].numpy())
@@ -216,6 +215,8 @@ class InfluenceIndex:
         self.lengths: NDArray[np.float32] = tensors["records.lengths"].numpy()
         self.unit, self.cap, self.base_mass = (float(value) for value in tensors["calibration"])
         self._embedding = Embedding(manifest.blocks, _metric(manifest, tensors))
+        bits, scales = tensors["projection.bits"], tensors["projection.scales"]
+        self._projection = Projection(bits, scales, self._embedding.sketch.size).opened()
         self._opened: WeakKeyDictionary[PreTrainedModel, list[AdapterModel]] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
@@ -278,7 +279,7 @@ class InfluenceIndex:
             count = len(query.token_ids) - max(query.prompt_length, 1)
             total = torch.zeros(len(wanted), max(count, 0))
             codes = self._codes[wanted].float() * self._scales[wanted][:, None]
-            sketches = codes @ self._projection.T
+            sketches = self._projection.transpose(codes)
             for place, model in enumerate(self._weighted(models) if wanted else ()):
                 total += model.derivatives(query, self._embedding.directions(sketches, place))
         found: NDArray[np.float32] = total.T.contiguous().numpy()
@@ -331,7 +332,7 @@ class InfluenceIndex:
         for place, model in enumerate(self._weighted(models)):
             for batch in model.batches([query]):
                 total += self._embedding.sketches(batch, place)
-        return torch.mv(self._projection.T, total[0])
+        return self._projection.apply(total)[0]
 
     def _scores(self, embedding: Tensor) -> Tensor:
         return torch.mv(self._codes.float(), embedding) * self._scales
@@ -372,7 +373,7 @@ class Contents:
     stage_weights: tuple[Mapping[str, Tensor], ...]
     blocks: tuple[Block, ...]
     metric: Metric
-    projection: Rounded
+    projection: Projection
     codes: Rounded
     hashes: Sequence[bytes]
     seniority: Sequence[int]
@@ -384,7 +385,7 @@ class Contents:
         """The index."""
         noise = self.calibration
         tensors = {
-            "projection.values": self.projection.values,
+            "projection.bits": self.projection.bits.contiguous(),
             "projection.scales": self.projection.scales,
             "codes.values": self.codes.values.T.contiguous(),
             "codes.scales": self.codes.scales,
@@ -437,7 +438,7 @@ def plain_config(config: LoraConfig) -> dict[str, Any]:
 
 
 def _metric(manifest: Manifest, tensors: Mapping[str, Tensor]) -> Metric:
-    matrices = []
+    matrices: list[Rounded] = []
     while f"basis.{len(matrices)}.values" in tensors:
         name = f"basis.{len(matrices)}"
         matrices.append(Rounded(tensors[f"{name}.values"], tensors[f"{name}.scales"]))
@@ -472,7 +473,7 @@ def _check_tensors(manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
         for place in range(number):
             shapes |= {f"{prefix}.{place}.{block.name}": (block.rows, block.columns) for block in manifest.blocks}
     shapes |= {f"whitening.{place}.scales": (len(manifest.blocks),) for place in range(weighted)}
-    shapes["projection.values"] = (min(manifest.settings.sketch, size * weighted), components)
+    shapes["projection.bits"] = (components, -(-min(manifest.settings.sketch, size * weighted) // 8))
     for block, pair in zip(manifest.blocks, manifest.sides, strict=True):
         for place, side in zip(pair, (block.rows, block.columns), strict=True):
             if place >= 0:

@@ -6,9 +6,10 @@ code back into a direction among the adapter's weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,65 @@ class Metric:
     size: int
 
 
+_ROWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Principal directions of the sketches, one bit a coordinate.
+
+    A sketch's coordinate along direction v is taken as <sign(v), sketch> / sum|v|, which is right in expectation. For
+    the same bytes, many one-bit coordinates lose less than few exact ones: the standard error is 1.25 times that of a
+    sketch of the same size.
+
+    Attributes:
+        bits: signs, packed, uint8 [components, bytes]; a set bit is +1.
+        scales: 1 / sum|v|, float32 [components].
+        size: coordinates of a sketch.
+    """
+
+    bits: Tensor
+    scales: Tensor
+    size: int
+
+    @classmethod
+    def of(cls, directions: Tensor) -> Projection:
+        """From directions [size, components]."""
+        packed = np.packbits((directions.T >= 0).numpy(), axis=1)
+        scales = 1 / directions.abs().sum(dim=0)
+        return cls(torch.from_numpy(packed), scales.contiguous(), len(directions))
+
+    def opened(self) -> OpenedProjection:
+        """Ready for use."""
+        values = np.unpackbits(self.bits.numpy(), axis=1, count=self.size).astype(np.int8) * 2 - 1
+        return OpenedProjection(torch.from_numpy(values), self.scales)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedProjection:
+    """Signs as +1 and -1 in int8 [components, size], and scales."""
+
+    signs: Tensor
+    scales: Tensor
+
+    def apply(self, sketches: Tensor) -> Tensor:
+        """Sketches [rows, size] to embeddings [rows, components]; one row at a time, so that its bits are its own."""
+        found = torch.empty(len(sketches), len(self.signs))
+        for begin in range(0, len(self.signs), _ROWS):
+            part = self.signs[begin : begin + _ROWS].float()
+            for row, sketch in enumerate(sketches):
+                found[row, begin : begin + _ROWS] = torch.mv(part, sketch)
+        return found * self.scales
+
+    def transpose(self, embeddings: Tensor) -> Tensor:
+        """The transpose of :meth:`apply`: [rows, components] to [rows, size]."""
+        scaled = embeddings * self.scales
+        found = torch.zeros(len(embeddings), self.signs.shape[1])
+        for begin in range(0, len(self.signs), _ROWS):
+            found += scaled[:, begin : begin + _ROWS] @ self.signs[begin : begin + _ROWS].float()
+        return found
+
+
 class Embedding:
     """A metric ready for use: gradients of a checkpoint to sketches, and back."""
 
@@ -57,10 +117,10 @@ class Embedding:
         parts = [(part * factor).flatten(1).cpu() for part, factor in zip(rotated, factors, strict=True)]
         return self.sketch.fold(torch.cat(parts, dim=1), checkpoint)
 
-    def directions(self, sketches: Tensor, checkpoint: int) -> list[Mapping[str, Tensor]]:
+    def directions(self, sketches: Tensor, checkpoint: int) -> list[dict[str, Tensor]]:
         """The transpose of :meth:`sketches`: for each row a step of the adapter's matrices by block name."""
         flat = self.sketch.unfold(sketches, checkpoint)
-        parts = flat.split([block.size for block in self._blocks], dim=1)
+        parts = torch.split(flat, [block.size for block in self._blocks], dim=1)
         steps: list[dict[str, Tensor]] = [{} for _ in flat]
         for place, (block, part, factor) in enumerate(zip(self._blocks, parts, self._factors[checkpoint], strict=True)):
             shaped = part.reshape(-1, block.rows, block.columns) * factor

@@ -90,7 +90,7 @@ def shares(measurement: Measurement, index: InfluenceIndex, minimum_ppm: int = M
         if credit > 0:
             credited.append((seniors, credit))
     whole = max(1, round(_STEPS * index.base_mass / index.unit)) + sum(credit for _, credit in credited)
-    ppm = {}
+    ppm: dict[int, int] = {}
     for seniors, credit in credited:
         share = gain * credit // (whole * len(seniors))
         if share >= minimum_ppm:
