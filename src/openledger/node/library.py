@@ -92,11 +92,16 @@ class Library:
             NotFoundError: nobody contributed it.
         """
         with self._lock:
-            self._refresh()
-            places = self._by_hash.get(digest)
-        if not places:
+            place = self._accepted(digest)
+            if place is None:  # what is accepted stays accepted; anything else the chain may have changed
+                self._refresh()
+                place = self._accepted(digest) or next(iter(self._by_hash.get(digest, [])), None)
+        if place is None:
             raise NotFoundError(f"no record {to_hex(digest)} was contributed to this network")
-        return next((place for place in places if place.status == "accepted"), places[0])
+        return place
+
+    def _accepted(self, digest: bytes) -> Placed | None:
+        return next((place for place in self._by_hash.get(digest, []) if place.status == "accepted"), None)
 
     def _refresh(self) -> None:
         for log in self._new("ContributionSubmitted"):
