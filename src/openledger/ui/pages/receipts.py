@@ -192,7 +192,7 @@ def _records(view: ReceiptView) -> None:
             paragraph("No record has a share: the whole answer is the base model's.", "muted")
             return
         rest = sum(ppm for _, ppm in view.contributors) - sum(record.ppm for record in view.records)
-        most = max(rest, *(record.ppm for record in view.records))
+        most = max(record.ppm for record in view.records)
         with div("shares"):
             for record in view.records:
 
@@ -203,9 +203,9 @@ def _records(view: ReceiptView) -> None:
 
                 share_line(draw, record.ppm, most)
             if rest > 0:
-                share_line(
-                    lambda: span("All other records together", "muted"), rest, max(most, rest), "var(--series-6)"
-                )
+                with div("line spread muted small"):
+                    span("All other records together")
+                    show_ppm(rest)
 
 
 def _payouts(view: ReceiptView) -> None:
