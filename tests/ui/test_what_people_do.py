@@ -106,7 +106,7 @@ def test_the_heatmap_shows_the_influence_of_the_record_that_is_chosen(
     for _ in range(strongest + 1):
         page.keyboard.press("ArrowRight")
     reading = page.locator(".heatmap-reading").inner_text()
-    shown = float(reading.split("influence ")[1].split(" of ")[0].replace("−", "-"))
+    shown = float(reading.split("influence ")[1].split(" of ")[0].replace("−", "-").replace(",", ""))
     assert shown == pytest.approx(view["influence"][0][strongest], rel=0.01)
     expect(page.get_by_text("How much training on a record changed this answer.")).to_be_visible()
     expect(page.get_by_text("These words stand in that record.")).to_be_visible()
@@ -124,7 +124,7 @@ def test_the_shares_and_the_fee_on_a_receipt_are_whole(
     assert tip == f"{max(*(ppm for _, ppm in view['contributors']), 0):,} of 1,000,000 parts (ppm)"
     paid = sum(int(wei) for _, _, wei in view["payouts"])
     assert 0 <= int(view["row"]["fee"]) - paid <= len(view["payouts"])
-    page.get_by_text("payments").click()
+    page.locator("summary", has_text="payments").click()
     assert page.locator("details table tbody tr").count() == len(view["payouts"])
 
 
