@@ -161,9 +161,7 @@ class _Measuring:
         self._embedding = Embedding(self._blocks, self.metric)
         rest = [examples[place] for place in inner]
         sketches = _sum(self._each(lambda stage: self._sketches(stage, held[stage], rest)))
-        self._directions = principal(
-            sketches * factors[places][:, None], self._settings.variance, self._settings.components
-        )
+        self._directions = principal(sketches * factors[places][:, None], self._settings)
         self.projection = Projection.of(self._directions)
         embeddings = torch.empty(len(examples), self._directions.shape[1])
         embeddings[places] = sketches @ self._directions
@@ -237,23 +235,27 @@ class _Measuring:
             self._tell(0.95 * min(1.0, self._done / self._steps), "measuring gradients")
 
 
-def principal(rows: Tensor, variance: float, most: int) -> Tensor:
-    """Principal directions of ``rows`` [examples, size] by the Gram matrix, as columns [size, components].
+def principal(rows: Tensor, settings: Settings) -> Tensor:
+    """Principal directions of ``rows`` [examples, size] by their Gram matrix, as columns [size, components].
 
-    Takes the fewest components that hold the given share of the variance, at most ``most``.
+    The fewest are taken that hold the wanted share of the variance. A direction's length is
+    ``sqrt(ridge / (eigenvalue + ridge))`` with the ridge in units of a row's mean square: what many records
+    have in common counts less for each, as it does when one of them is left out.
 
     Raises:
         ModelError: every row is zero: the records left no trace in the adapter.
     """
     gram = (rows @ rows.T).double()
+    ridge = settings.ridge * gram.diagonal().mean()
     values, vectors = torch.linalg.eigh(gram)
     values, vectors = values.flip(0), vectors.flip(1)
     if not values[0] > 0:
         raise ModelError("no record has a gradient at any checkpoint; give checkpoints from the training run itself")
     kept = int((values > 1e-9 * values[0]).sum())
     held = torch.cumsum(values[:kept], 0) / values[:kept].sum()
-    count = min(most, int((held < variance).sum()) + 1, kept)
-    directions: Tensor = rows.T @ (vectors[:, :count] / values[:count].sqrt()).float()
+    count = min(settings.components, int((held < settings.variance).sum()) + 1, kept)
+    lengths = torch.sqrt(ridge / (values[:count] + ridge) / values[:count])
+    directions: Tensor = rows.T @ (vectors[:, :count] * lengths).float()
     return directions
 
 

@@ -64,6 +64,9 @@ class Settings:
         sketch: coordinates into which the whitened gradients are folded.
         components: most principal components, the bytes per record.
         variance: share of the whitened gradients' variance at which no more components are taken.
+        ridge: directions that many records share are shortened as by a ridge regression on the records' whitened
+            gradients, with this ridge in units of a gradient's mean square length. Small: only what is a record's
+            own counts. Large: plain inner products.
         curvature_records: how many records, evenly spread, the curvature is measured on.
         largest_rotation: sides of a matrix longer than this are not rotated.
         least_weight: checkpoints whose share of the learning rates is below this are not differentiated.
@@ -76,6 +79,7 @@ class Settings:
     sketch: int = 131071
     components: int = 768
     variance: float = 0.99
+    ridge: float = 1.0
     curvature_records: int = 128
     largest_rotation: int = 4096
     least_weight: float = 0.02
@@ -88,10 +92,10 @@ class Settings:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise InputError(f"{name} is {value!r}; give a whole number of at least 1")
-        for name in ("damping", "variance", "least_weight", "text_similarity", "gradient_similarity"):
+        for name in ("damping", "ridge", "variance", "least_weight", "text_similarity", "gradient_similarity"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value <= (100 if name == "damping" else 1):
-                raise InputError(f"{name} is {value!r}; give a number above 0 and at most 1")
+            if not isinstance(value, int | float) or not 0 < value <= (1e9 if name in ("damping", "ridge") else 1):
+                raise InputError(f"{name} is {value!r}; give a number above 0, and a share at most 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,15 +40,15 @@ _ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Principal directions of the sketches, one bit a coordinate.
+    """Directions among the sketches, one bit a coordinate.
 
-    A sketch's coordinate along direction v is taken as <sign(v), sketch> / sum|v|, which is right in expectation. For
-    the same bytes, many one-bit coordinates lose less than few exact ones: the standard error is 1.25 times that of a
-    sketch of the same size.
+    A sketch's inner product with a direction v is taken as <sign(v), sketch> |v|^2 / sum|v|, which is right in
+    expectation. For the same bytes, many one-bit coordinates lose less than few exact ones: the standard error is 1.25
+    times that of a sketch of the same size.
 
     Attributes:
         bits: signs, packed, uint8 [components, bytes]; a set bit is +1.
-        scales: 1 / sum|v|, float32 [components].
+        scales: |v|^2 / sum|v|, float32 [components].
         size: coordinates of a sketch.
     """
 
@@ -60,7 +60,7 @@ class Projection:
     def of(cls, directions: Tensor) -> Projection:
         """From directions [size, components]."""
         packed = np.packbits((directions.T >= 0).numpy(), axis=1)
-        scales = 1 / directions.abs().sum(dim=0)
+        scales = directions.square().sum(dim=0) / directions.abs().sum(dim=0)
         return cls(torch.from_numpy(packed), scales.contiguous(), len(directions))
 
     def opened(self) -> OpenedProjection:
