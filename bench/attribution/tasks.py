@@ -108,9 +108,7 @@ def docs_task(work: Path, setting: Setting | None = None, say: Callable[[str], N
         trainer(np.ones(len(examples)), folder / "run")
         (folder / "run" / "done").touch()
     rates = json.loads((folder / "run" / "rates.json").read_text())
-    checkpoints = tuple(
-        Checkpoint(folder / "run" / f"step-{step}", rate, int(step)) for step, rate in rates.items()
-    )
+    checkpoints = tuple(Checkpoint(folder / "run" / f"step-{step}", rate, int(step)) for step, rate in rates.items())
     documents = tuple(Query(windows[place], 0) for place in held)
     prompts = [windows[place][: setting.prompt] for place in held[: setting.generations]]
     generations = _generations(folder / "generations.json", trainer, checkpoints[-1].path, prompts)
@@ -142,9 +140,13 @@ class Retrainer:
 
     def __init__(self, base: LlamaForCausalLM, examples: Sequence[TrainingExample], setting: Setting) -> None:
         torch.manual_seed(setting.seed)
-        config = LoraConfig(r=setting.rank, lora_alpha=2 * setting.rank, target_modules="all-linear", task_type="CAUSAL_LM")
+        config = LoraConfig(
+            r=setting.rank, lora_alpha=2 * setting.rank, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
         self.model = get_peft_model(LlamaForCausalLM(base.config), config)
-        self.model.base_model.model.load_state_dict(_renamed(self.model.base_model.model, base.state_dict()), strict=False)
+        self.model.base_model.model.load_state_dict(
+            _renamed(self.model.base_model.model, base.state_dict()), strict=False
+        )
         self._start = {name: value.clone() for name, value in get_peft_model_state_dict(self.model).items()}
         self._tokens = torch.tensor([list(example.token_ids) for example in examples])
         self._setting = setting
@@ -164,7 +166,9 @@ class Retrainer:
             if step % per_epoch == 0:
                 order = np.random.default_rng((setting.seed, step)).permutation(len(self._tokens))
             batch = order[(step % per_epoch) * setting.batch :][: setting.batch]
-            rate = setting.rate * min(1.0, (step + 1) / 8) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+            rate = (
+                setting.rate * min(1.0, (step + 1) / 8) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+            )
             optimiser.param_groups[0]["lr"] = rate
             batch = torch.as_tensor(batch)[weight[batch] > 0]
             if len(batch):
@@ -197,7 +201,10 @@ class Retrainer:
 
 def _renamed(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     wanted = model.state_dict()
-    return {name if name in wanted else name.replace(".weight", ".base_layer.weight"): value for name, value in state.items()}
+    return {
+        name if name in wanted else name.replace(".weight", ".base_layer.weight"): value
+        for name, value in state.items()
+    }
 
 
 def _docstrings() -> dict[str, list[str]]:

@@ -92,13 +92,13 @@ class Trainer:
                 self.model.save_pretrained(str(save / f"step-{step}"))
         return self.model
 
-    @torch.no_grad()
     def losses(self, weights: np.ndarray, queries: list[Query]) -> list[float]:
         model = self.train(weights)
         found = []
         for query in queries:
             ids = torch.tensor([query.token_ids])
-            logits = model(input_ids=ids, use_cache=False).logits[0, query.prompt_length - 1 : -1]
+            with torch.no_grad():
+                logits = model(input_ids=ids, use_cache=False).logits[0, query.prompt_length - 1 : -1]
             found.append(cross_entropy(logits, ids[0, query.prompt_length :], reduction="sum").item())
         return found
 

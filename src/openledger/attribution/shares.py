@@ -100,7 +100,7 @@ def shares(measurement: Measurement, index: InfluenceIndex, minimum_ppm: int = M
 
 def gain_ppm(measurement: Measurement) -> int:
     """How much of the output's loss under the base model the adapter took away, in ppm (steps of 0.1%)."""
-    if measurement.base_loss <= 0:
+    if not 0 <= measurement.adapted_loss < measurement.base_loss:
         return 0
-    gain = 1 - measurement.adapted_loss / measurement.base_loss
-    return max(0, min(PPM, round(gain * _GAIN_STEPS) * (PPM // _GAIN_STEPS)))
+    gain = (measurement.base_loss - measurement.adapted_loss) / measurement.base_loss
+    return round(gain * _GAIN_STEPS) * (PPM // _GAIN_STEPS)

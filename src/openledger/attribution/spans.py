@@ -70,10 +70,8 @@ class SpanIndex:
         starts = []
         for document in documents:
             starts.append(len(flat))
-            flat.extend(token + 1 for token in document)
+            flat.extend(_shifted(document))
             flat.append(0)
-        if flat and (min(flat) < 0 or max(flat) > _LARGEST_TOKEN + 1):
-            raise InputError(f"token ids must be between 0 and {_LARGEST_TOKEN}")
         tokens = np.asarray(flat, dtype=np.uint32)
         found = divsufsort(tokens) if len(tokens) else np.zeros(0)
         order = np.asarray(found, dtype=np.int64)
@@ -91,8 +89,11 @@ class SpanIndex:
             output_ids: the output's token ids.
             minimum: shortest span in tokens that is told.
             limit: most records that are named for one span.
+
+        Raises:
+            InputError: a token id is negative or beyond 2**32 - 2.
         """
-        text = np.asarray([token + 1 for token in output_ids], dtype=">u4").tobytes()
+        text = np.asarray(_shifted(output_ids), dtype=">u4").tobytes()
         found: list[Span] = []
         reached = 0
         for start in range(len(output_ids)):
@@ -164,6 +165,13 @@ class SpanIndex:
 
     def _bytes(self) -> bytes:
         return bytes(save({"tokens": self._tokens, "suffixes": self._suffixes, "starts": self._starts}))
+
+
+def _shifted(tokens: Sequence[int]) -> list[int]:
+    """Token ids plus one: zero is what stands between documents."""
+    if tokens and not 0 <= min(tokens) <= max(tokens) <= _LARGEST_TOKEN:
+        raise InputError(f"token ids must be between 0 and {_LARGEST_TOKEN}, got {min(tokens)} to {max(tokens)}")
+    return [token + 1 for token in tokens]
 
 
 def _common(left: bytes, right: bytes) -> int:
