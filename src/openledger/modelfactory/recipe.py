@@ -27,12 +27,13 @@ class Recipe:
         alpha: LoRA scaling; a change is multiplied by ``alpha / rank``.
         target_modules: "all-linear", or the names of the linear layers to adapt.
         epochs: passes over the records.
-        learning_rate: peak of AdamW's rate.
+        optimiser: "soap" (see ``optimiser.py``) or "adamw".
+        learning_rate: peak of the optimiser's rate.
         b_rate_factor: how many times the rate is higher for the B matrices (LoRA+; Hayou et al., 2024).
         schedule: "linear", "cosine" or "constant", each after the warm-up.
         warmup: share of the steps over which the rate rises from zero.
         batch_size: records per step.
-        weight_decay: AdamW's decay.
+        weight_decay: share of each weight taken away per step, times the rate (decoupled).
         max_gradient_norm: gradients are scaled down to this norm.
         seed: decides the initial adapter, the order of records and the held-out records.
         max_length: longest record in tokens, prompt and answer together; a longer one is refused.
@@ -48,19 +49,20 @@ class Recipe:
     rank: int = 16
     alpha: int = 32
     target_modules: str | tuple[str, ...] = ALL_LINEAR
-    epochs: int = 8
-    learning_rate: float = 4e-3
+    epochs: int = 7
+    optimiser: Literal["soap", "adamw"] = "soap"
+    learning_rate: float = 5e-3
     b_rate_factor: float = 4.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = 0.05
-    batch_size: int = 16
+    batch_size: int = 8
     weight_decay: float = 0.0
     max_gradient_norm: float = 1.0
     seed: int = 1
     max_length: int = 512
     holdout: float = 0.05
     checkpoints: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
     shards: int = 2
 
     def __post_init__(self) -> None:
@@ -128,6 +130,7 @@ _REAL = (
 )
 _CHOICES = {
     "method": ("lora", "qlora"),
+    "optimiser": ("soap", "adamw"),
     "schedule": ("linear", "cosine", "constant"),
     "precision": ("float32", "bfloat16"),
 }

@@ -24,6 +24,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from torch.nn import functional
 
 from openledger.modelfactory.adapters import adapter_digest, save_adapter
+from openledger.modelfactory.optimiser import Soap
 from openledger.modelfactory.recipe import ALL_LINEAR, Recipe
 from openledger.models import BaseModel, Dialogue, encode_dialogue, pinned, shared_copy
 from openledger.primitives.canonical import parse_json
@@ -53,7 +54,7 @@ class TrainingRecord:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointInfo:
-    """An adapter kept during training: its step, AdamW's rate at that step, its folder and ``adapter_digest``."""
+    """An adapter kept during training: its step, the rate at that step, its folder and ``adapter_digest``."""
 
     step: int
     learning_rate: float
@@ -260,7 +261,7 @@ def batches(lengths: Sequence[int], recipe: Recipe) -> list[list[int]]:
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """AdamW's rate at a step, the first being 1."""
+    """The optimiser's rate at a step, the first being 1."""
     warm = max(1, round(recipe.warmup * steps))
     if step <= warm:
         return recipe.learning_rate * step / warm
@@ -315,7 +316,7 @@ def _fit(
     model.train()
     steps = batches([len(example.token_ids) for example in examples], recipe)
     kept = {max(1, round(share * len(steps))) for share in recipe.checkpoints}
-    optimiser = _optimiser(model, recipe)
+    move = _optimiser(model, recipe, pool)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     pad = int(base.tokenizer.pad_token_id)
     half = recipe.precision == "bfloat16"
@@ -330,18 +331,16 @@ def _fit(
 
     for step, chosen in enumerate(steps, start=1):
         rate = learning_rate(recipe, step, len(steps))
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
         tokens = sum(len(examples[position].answer_ids) for position in chosen)
         shards = [shard for first in range(recipe.shards) if (shard := chosen[first :: recipe.shards])]
         parts = list(pool.map(part, shards, [tokens] * len(shards)))
+        losses.append(round(sum(loss for loss, _ in parts) / tokens, 6))
         for number, parameter in enumerate(trainable):
             parameter.grad = torch.stack([gradients[number] for _, gradients in parts]).sum(0)
-        torch.nn.utils.clip_grad_norm_(trainable, recipe.max_gradient_norm)
-        optimiser.step()
-        losses.append(round(sum(loss for loss, _ in parts) / tokens, 6))
-        if not math.isfinite(losses[-1]):
+        norm = float(torch.nn.utils.clip_grad_norm_(trainable, recipe.max_gradient_norm))
+        if not (math.isfinite(losses[-1]) and math.isfinite(norm)):
             raise ModelError(f"the loss is {losses[-1]} at step {step}: lower the learning rate {recipe.learning_rate}")
+        move(rate)
         if step in kept:
             path = folder / "checkpoints" / f"step-{step}"
             save_adapter(model, base, recipe.base, path)
@@ -394,14 +393,34 @@ def _is_linear(module: torch.nn.Module) -> bool:
     return isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
 
 
-def _optimiser(model: PeftModel, recipe: Recipe) -> torch.optim.AdamW:
+def _optimiser(model: PeftModel, recipe: Recipe, pool: ThreadPoolExecutor) -> Callable[[float], None]:
+    """What moves the adapter against its gradients, at the rate that it is called with."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     raised = [parameter for name, parameter in named if "lora_B" in name]
     plain = [parameter for name, parameter in named if "lora_B" not in name]
-    groups = [{"params": plain, "factor": 1.0}, {"params": raised, "factor": recipe.b_rate_factor}]
-    return torch.optim.AdamW(
-        groups, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, foreach=True
+    groups = [(plain, 1.0), (raised, recipe.b_rate_factor)]
+    if recipe.optimiser == "soap":
+        soap = Soap(groups)
+
+        def move(rate: float) -> None:
+            if recipe.weight_decay:
+                torch._foreach_mul_([p.data for p in (*plain, *raised)], 1 - rate * recipe.weight_decay)
+            soap.step(rate, pool)
+
+        return move
+    adamw = torch.optim.AdamW(
+        [{"params": parameters, "factor": factor} for parameters, factor in groups],
+        betas=(0.9, 0.99),
+        weight_decay=recipe.weight_decay,
+        foreach=True,
     )
+
+    def move_adamw(rate: float) -> None:
+        for group in adamw.param_groups:
+            group["lr"] = rate * group["factor"]
+        adamw.step()
+
+    return move_adamw
 
 
 def _device(recipe: Recipe) -> torch.device:
