@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +23,19 @@ HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>
 def asked(network: Network) -> dict[str, str]:
     """A question that the demo asked and that records of the Datanet answer."""
     return next(receipt for receipt in network.document["receipts"] if receipt["about"])
+
+
+def ask(network: Network, key: str, model: str, question: str) -> dict[str, Any]:
+    """A short answer over the OpenAI-compatible API."""
+    reply = httpx.post(
+        f"{network.url}/v1/chat/completions",
+        headers={"Authorization": f"Bearer {key}"},
+        json={"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": 4},
+        timeout=120,
+    )
+    assert reply.status_code == 200, reply.text
+    answer: dict[str, Any] = reply.json()
+    return answer
 
 
 def shares_in_percent(page: Page, within: str) -> list[float]:
@@ -182,7 +196,13 @@ def test_a_file_that_holds_no_rows_is_refused_in_one_line(operator: Watched, tmp
     assert str(tmp_path) not in page.locator(".error-line").inner_text()
 
 
-def test_earnings_are_claimed_with_one_press(operator: Watched, api: httpx.Client) -> None:
+def test_earnings_are_claimed_with_one_press(
+    operator: Watched, network: Network, token: str, api: httpx.Client
+) -> None:
+    signed = {"Authorization": f"Bearer {token}"}
+    key = api.post("/keys", json={"cap": "1"}, headers=signed).json()["key"]
+    ask(network, key, api.get("/models").json()[0]["name"], "What is reentrancy?")
+    api.post("/settle", headers=signed).raise_for_status()
     row = next(row for row in api.get("/payouts").json()["earnings"] if int(row["earned"]) > int(row["claimed"]))
     page = operator.open("/payouts")
     page.get_by_role("button", name=f"Claim for {row['party']['label']}").click()
@@ -218,15 +238,9 @@ def test_an_api_key_is_made_and_works(operator: Watched, network: Network) -> No
     page.get_by_role("button", name="Make an API key").click()
     expect(page.get_by_text("it is not shown again")).to_be_visible()
     key = page.get_by_role("button", name="Copy API key").get_attribute("data-copy")
-    model = page.locator("h1").inner_text()
-    reply = httpx.post(
-        f"{network.url}/v1/chat/completions",
-        headers={"Authorization": f"Bearer {key}"},
-        json={"model": model, "messages": [{"role": "user", "content": "What is reentrancy?"}], "max_tokens": 4},
-        timeout=120,
-    )
-    assert reply.status_code == 200
-    assert reply.json()["openledger"]["receipt"]
+    assert key is not None
+    answer = ask(network, key, page.locator("h1").inner_text(), "What is reentrancy?")
+    assert answer["openledger"]["receipt"]
 
 
 def test_a_model_is_trained_without_code(operator: Watched, api: httpx.Client) -> None:
