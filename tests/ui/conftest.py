@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -56,10 +57,9 @@ class Watched:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.fail("the browser tests need chromium on the PATH")
-    with sync_playwright() as playwright:
+    names = (os.environ.get("OPENLEDGER_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    chromium = next((path for name in names if name and (path := shutil.which(name))), None)
+    with sync_playwright() as playwright:  # without any of these, the Chromium that Playwright has installed
         instance = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield instance
         instance.close()

@@ -73,7 +73,7 @@ def record_link(text: str, digest: str, classes: str = "") -> Tag:
 
 def _datanet_card(row: DatanetRow) -> None:
     with link("", f"/datanets/{row.id}", "card"), div("card-body"):
-        with div("line spread"):
+        with div("line titled"):
             heading(2, row.name)
             badge(row.licence)
         paragraph(row.description, "muted clamp")

@@ -48,7 +48,7 @@ def register(node: Views) -> None:
     @page(node, "/governance", "Governance")
     async def governance() -> None:
         with page_head(
-            "Governance", "Holders of gOPEN decide on the network's parameters. A carried vote executes there."
+            "Governance", "Holders of gOPEN vote on the network's parameters. What is carried executes on the chain."
         ):
             pass
         view = await fetch(node.governance)
@@ -99,7 +99,7 @@ def _proposals(node: Views, rows: list[ProposalRow], voters: list[tuple[Party, i
 
 def _proposal(node: Views, row: ProposalRow, voters: list[tuple[Party, int]], redraw: Redraw) -> None:
     with card():
-        with div("line spread"):
+        with div("line titled"):
             heading(3, row.title)
             badge(row.state)
         paragraph(row.changes, "wrap-text")

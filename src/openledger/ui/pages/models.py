@@ -69,7 +69,7 @@ def register(node: Views) -> None:
 
 def _model_card(view: ModelView) -> None:
     with link("", f"/models/{view.id}", "card"), div("card-body"):
-        with div("line spread"):
+        with div("line titled"):
             heading(2, view.name)
             badge(view.status)
         with div("line small"):

@@ -264,7 +264,7 @@ def _checks(checks: list[Check]) -> None:
     if passed == len(checks):
         heading(3, f"All {plural(passed, 'check')} passed")
     else:
-        heading(3, f"{plural(len(checks) - passed, 'check')} of {len(checks)} failed")
+        heading(3, f"{len(checks) - passed} of {plural(len(checks), 'check')} failed")
     with Tag("ul", classes="checks"):
         for check in checks:
             with Tag("li", classes="ok" if check.ok else "failed"):
