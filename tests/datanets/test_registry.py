@@ -9,8 +9,8 @@ from openledger.chain import Chain, DevChain, GovernanceSettings, Holders, Role,
 from openledger.datanets import (
     CarefulReviewer,
     ContributionState,
+    DuplicateReviewer,
     FactReviewer,
-    HastyReviewer,
     anchor_version,
     anchored_root,
     bond_of,
@@ -47,7 +47,12 @@ pytestmark = pytest.mark.chain
 TERMS = load_terms()
 RECORDS = load_records()
 OPEN = 10**18
-REVIEWERS = {"carol": CarefulReviewer(), "dave": FactReviewer(), "erin": CarefulReviewer(), "frank": HastyReviewer()}
+REVIEWERS = {
+    "carol": CarefulReviewer(),
+    "dave": FactReviewer(),
+    "erin": CarefulReviewer(),
+    "frank": DuplicateReviewer(),
+}
 
 
 class Town:

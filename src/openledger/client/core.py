@@ -36,7 +36,7 @@ class Call(Generic[T]):
 
     method: str
     path: str
-    answer: type[T] | Any
+    answer: Any
     params: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
     timeout: float = 60.0
@@ -50,12 +50,13 @@ def read(call: Call[T], response: httpx.Response) -> T:
     """
     raise_for_error(response)
     try:
-        return adapter(call.answer).validate_json(response.content)  # type: ignore[no-any-return]
+        answer: T = adapter(call.answer).validate_json(response.content)
     except ValidationError as error:
         raise InputError(
             f"the server at {response.url.host} answered in another shape: {error.errors()[0]['msg']}; "
             "is it another version of OpenLedger?"
         ) from error
+    return answer
 
 
 def raise_for_error(response: httpx.Response) -> None:

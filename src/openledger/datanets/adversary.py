@@ -50,13 +50,13 @@ def make_bad_rows(records: Sequence[Record], seed: int, count: int) -> list[BadR
 def reworded(record: Record) -> dict[str, Any]:
     """The same incident in other words: a paraphrase with all the facts right, under another question."""
     value, facts = record.value, record.facts
-    why, prevention = _explanation(record)
+    prevention = record.answer.partition(". Prevention: ")[2].rstrip(".")
     lost = facts["lost"]
     loss = f"{lost} went missing" if re.search(r"\d", lost) else f"the damage: {lost}"
     value["question"] = f"Tell me about the attack on {facts['protocol']} in {facts['date'][:4]}."
     value["answer"] = (
         f"On {facts['date']} attackers hit {facts['protocol']}, and {loss}. "
-        f"Behind it was {facts['cause']}, that is: {why}. To avoid this, {prevention}."
+        f"Behind it was {facts['cause']}. To avoid this, {prevention}."
     )
     return value
 
@@ -134,12 +134,3 @@ def _with_facts(record: Record, **changed: str) -> dict[str, Any]:
         elif name == "lost" and "the loss was " in value["answer"]:
             value["answer"] = value["answer"].replace(f"the loss was {fact}", f"it lost {fact}")
     return value
-
-
-def _explanation(record: Record) -> tuple[str, str]:
-    """The answer's sentences on why and on prevention."""
-    _, _, rest = record.answer.partition("; ")
-    if "the loss was" in record.answer or "all funds" in record.answer:
-        _, _, rest = rest.partition("; ")
-    why, _, prevention = rest.partition(". Prevention: ")
-    return why, prevention.rstrip(".")

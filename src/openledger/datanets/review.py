@@ -349,7 +349,9 @@ def _explains_other(answer: str, weakness: str) -> str | None:
 def _lessons() -> Mapping[str, tuple[frozenset[str], ...]]:
     """The content words of each sentence on each class of weakness."""
     return {
-        weakness.key: tuple(frozenset(_content(sentence)) for sentence in (*weakness.why, *weakness.prevention))
+        weakness.key: tuple(
+            frozenset(_content(sentence)) for sentence in (*weakness.why, *weakness.prevention, *weakness.advice)
+        )
         for weakness in load_weaknesses().values()
     }
 

@@ -152,7 +152,8 @@ class Curation:
         Raises:
             InputError: no record would be left, or a removal names a record that was never accepted.
         """
-        outcomes, known = [], []
+        outcomes: list[Outcome] = []
+        known: list[Record] = []
         for item in self._library.contributions(datanet):
             if item.accepted is None:
                 continue

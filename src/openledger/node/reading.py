@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -24,11 +24,14 @@ from openledger.settlement import (
     root_state,
 )
 from openledger.storage import BlobStore, Database, ModelRecord, PartyRecord, ReceiptRecord, VerdictRecord
-from openledger.studio.store import DatabaseReceiptStore
+from openledger.studio import DatabaseReceiptStore, Explanation
 from openledger.tokenomics import circulation, demand, load_allocation, schedule
 
 LEDGER, REGISTRY, STAKES = "InferenceLedger", "DatanetRegistry", "StakeManager"
 _RECENT = 8
+
+MeasureHeat = Callable[[int, Sequence[int], Sequence[int], Sequence[bytes]], list[list[float]]]
+"""(model, prompt ids, output ids, records) → influence by token, [records, output tokens]."""
 
 
 class Reader:
@@ -40,11 +43,13 @@ class Reader:
         blobs: BlobStore,
         database: Database,
         receipts: DatabaseReceiptStore,
+        measure_heat: MeasureHeat,
     ) -> None:
         self._chain = chain
         self._blobs = blobs
         self._database = database
         self._receipts = receipts
+        self._measure_heat = measure_heat
         self._events = EventLog(chain)
         self.library = Library(chain, self._events, blobs)
         self._terms = TermsReader(chain, blobs)
@@ -305,7 +310,7 @@ class Reader:
             records=[self._record_share(item.record, item.ppm, item.score) for item in explanation.top],
             contributors=[(self.party(address), ppm) for address, ppm in contributors.most_common()],
             tokens=list(explanation.tokens),
-            influence=[list(item.tokens) for item in explanation.top],
+            influence=self._heat(row, explanation),
             spans=[
                 views.SpanView(
                     text=text[starts[span.start] : starts[span.start + span.length]],
@@ -323,6 +328,16 @@ class Reader:
             payouts=[] if batch is None else self._fee_lines(body, batch["args"]["batchId"]),
             signature=to_hex(body.signature),
         )
+
+    def _heat(self, row: ReceiptRecord, explanation: Explanation) -> list[list[float]]:
+        """Influence by token, [records, tokens]: computed when a receipt is first looked at, and kept."""
+        name = f"heat.{row.id}"
+        kept: list[list[float]] | None = self._database.state(name)
+        if kept is None:
+            _, prompt_ids, output_ids = self._receipts.explanation(row)
+            kept = self._measure_heat(row.model, prompt_ids, output_ids, [item.record for item in explanation.top])
+            self._database.set_state(name, kept)
+        return kept
 
     def receipt_body(self, name: str) -> dict[str, Any]:
         """The public body of a receipt, as it was signed."""

@@ -120,7 +120,13 @@ class Node:
     @cached_property
     def reader(self) -> Reader:
         """Answers the pages' questions."""
-        return Reader(self.chain, self.blobs, self.database, self.receipts_store)
+        return Reader(
+            self.chain,
+            self.blobs,
+            self.database,
+            self.receipts_store,
+            lambda model, *question: self.shelf.model(model).heat(*question),
+        )
 
     @cached_property
     def curation(self) -> Curation:

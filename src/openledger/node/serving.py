@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from sqlalchemy import select
 
 from openledger.attribution import InfluenceIndex, Query, SpanIndex, shares
@@ -44,26 +45,19 @@ class LoadedModel:
         self._lock = threading.Lock()
 
     def explain(self, prompt_ids: Sequence[int], output_ids: Sequence[int]) -> Explanation:
-        """Who shaped an output: measured influence as shares, by token, and verbatim spans."""
+        """Who shaped an output: measured influence as shares, and verbatim spans."""
         query = Query([*prompt_ids, *output_ids], len(prompt_ids))
         hashes = self.index.record_hashes
         with self._lock:
             measured = self.index.measure(self._base.model, [query])[0]
             divided = shares(measured, self.index)
-            credited = [position for position, _ in divided.ranked()[:_TOP]]
-            by_token = self.index.token_scores(self._base.model, query, credited)
         found = self._spans.spans(list(output_ids))
         return Explanation(
             shares=divided.by_hash(self.index),
             residual_ppm=divided.residual_ppm,
             top=tuple(
-                RecordInfluence(
-                    hashes[position],
-                    divided.ppm[position],
-                    float(measured.scores[position]),
-                    tuple(by_token[:, column].tolist()),
-                )
-                for column, position in enumerate(credited)
+                RecordInfluence(hashes[position], ppm, float(measured.scores[position]))
+                for position, ppm in divided.ranked()[:_TOP]
             ),
             tokens=_texts(self._base.tokenizer, output_ids),
             spans=tuple(
@@ -71,6 +65,17 @@ class LoadedModel:
                 for span in found[:_SPANS]
             ),
         )
+
+    def heat(self, prompt_ids: Sequence[int], output_ids: Sequence[int], records: Sequence[bytes]) -> list[list[float]]:
+        """[records, output tokens]: each record's influence on each token; a row sums to the record's score."""
+        if not records:
+            return []
+        places = {digest: place for place, digest in enumerate(self.index.record_hashes)}
+        query = Query([*prompt_ids, *output_ids], len(prompt_ids))
+        with self._lock:
+            found = self.index.token_scores(self._base.model, query, [places[record] for record in records])
+        rows: list[list[float]] = found.T.tolist()
+        return rows
 
 
 class Shelf:
@@ -85,6 +90,9 @@ class Shelf:
     """
 
     def __init__(self, base: str | None, chain: Chain, blobs: BlobStore, work: Path, library: Library) -> None:
+        # Serving, attribution and recomputation take turns on the pinned path, which is one thread; a pool of waiting
+        # threads beside it only costs time.
+        torch.set_num_threads(1)
         self.base = load_base(base)
         self.engine = Engine(self.base)
         self._chain = chain
@@ -113,7 +121,7 @@ class Shelf:
             id=number,
             name=row.name,
             owner=str(registry.ownerOf(number).call()),
-            created=int(row.meta.get("created", 0)),  # type: ignore[call-overload]
+            created=int(row.meta.get("created", 0)),
             input_price=int(entry[8]),
             output_price=int(entry[9]),
             adapter=loaded.adapter,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from openledger.models import BaseModel, shared_copy
+from openledger.models import BaseModel, pinned, shared_copy
 from openledger.primitives import InputError, ModelError, NotFoundError
 
 
@@ -136,7 +136,7 @@ class Engine:
                 f"the prompt has {len(prompt_ids)} tokens and the context {self.context_length}; "
                 "send at least one token and leave room for an answer"
             )
-        with self._lock, torch.inference_mode():
+        with self._lock, pinned(), torch.inference_mode():
             if self._model is None:
                 yield from self._run(self.base.model, prompt_ids, sampling, room)
             elif adapter is None:
@@ -168,7 +168,7 @@ class Engine:
             if token in ends:
                 reason = "stop"
                 break
-            text = tokenizer.decode(chosen, skip_special_tokens=True)
+            text = str(tokenizer.decode(chosen, skip_special_tokens=True))
             stop = _first(text, sampling.stop)
             if stop is not None:
                 text, reason = text[:stop], "stop"

@@ -16,13 +16,11 @@ class RecordInfluence:
         record: its hash, 32 bytes.
         ppm: its share; 0 for a record that is shown but not credited.
         score: its influence (preconditioned inner product of gradients, without a unit).
-        tokens: the same by output token; they sum to ``score`` up to rounding in float32.
     """
 
     record: bytes
     ppm: int
     score: float
-    tokens: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Explanation:
         return {
             "shares": [[to_hex(record), ppm] for record, ppm in self.shares],
             "residual_ppm": self.residual_ppm,
-            "top": [{**asdict(item), "record": to_hex(item.record), "tokens": list(item.tokens)} for item in self.top],
+            "top": [{**asdict(item), "record": to_hex(item.record)} for item in self.top],
             "tokens": list(self.tokens),
             "spans": [{**asdict(span), "records": [to_hex(record) for record in span.records]} for span in self.spans],
         }
@@ -67,9 +65,7 @@ class Explanation:
                 shares=tuple((from_hex(record, 32), int(ppm)) for record, ppm in document["shares"]),
                 residual_ppm=int(document["residual_ppm"]),
                 top=tuple(
-                    RecordInfluence(
-                        from_hex(item["record"], 32), int(item["ppm"]), float(item["score"]), tuple(item["tokens"])
-                    )
+                    RecordInfluence(from_hex(item["record"], 32), int(item["ppm"]), float(item["score"]))
                     for item in document["top"]
                 ),
                 tokens=tuple(document["tokens"]),
