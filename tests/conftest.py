@@ -22,7 +22,7 @@ from openledger.node.home import Home
 
 COMMAND = [sys.executable, "-m", "openledger.cli"]
 _INTERRUPT_AFTER = "contributions"
-_PATIENCE_SECONDS = 900
+_PATIENCE_SECONDS = 1500
 
 
 @dataclass(frozen=True)

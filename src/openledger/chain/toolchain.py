@@ -108,7 +108,8 @@ def install() -> Path:
         ConfigurationError: npm failed.
     """
     if folder := contracts_folder():
-        run([*npm_command(), "ci", "--ignore-scripts"], folder)
+        # Not `npm ci`: it refuses a lock file that leaves out the programs of other platforms.
+        run([*npm_command(), "install", "--ignore-scripts", "--no-save", "--no-audit", "--no-fund"], folder)
         return folder
     folder = data_folder()
     folder.mkdir(parents=True, exist_ok=True)

@@ -46,12 +46,12 @@ class Recipe:
 
     base: str = "openledger-base"
     method: Literal["lora", "qlora"] = "lora"
-    rank: int = 16
-    alpha: int = 32
+    rank: int = 64
+    alpha: int = 128
     target_modules: str | tuple[str, ...] = ALL_LINEAR
-    epochs: int = 7
+    epochs: int = 10
     optimiser: Literal["soap", "adamw"] = "soap"
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
     b_rate_factor: float = 4.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = 0.05
@@ -61,7 +61,7 @@ class Recipe:
     seed: int = 1
     max_length: int = 512
     holdout: float = 0.05
-    checkpoints: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
+    checkpoints: tuple[float, ...] = (0.15, 0.4, 1.0)
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     shards: int = 2
 
