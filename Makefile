@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test lint format artifacts artifacts-check contracts-test bench bench-gas bench-attribution clean
+.PHONY: help setup demo up test test-network lint format artifacts artifacts-check contracts-test bench bench-gas bench-attribution clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -22,9 +22,12 @@ demo: $(READY) ## Run the main job offline, end to end, and leave build/demo.jso
 up: $(READY) ## Run the network as a service that stays: page and API on http://127.0.0.1:8600
 	$(BIN)/openledger up
 
-test: $(READY) lint artifacts-check contracts-test ## Run every check and test (under 20 minutes on 2 cores)
+test: $(READY) lint artifacts-check contracts-test ## Run every check and the tests of every room
+	$(BIN)/python -m pytest -m "not network"
+
+test-network: $(READY) ## Run the main job, then the tests that use its network: openai client, browser, power cut
 	bash tools/browser.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m network
 
 lint: $(READY) ## Style, types and floors
 	$(BIN)/ruff check .

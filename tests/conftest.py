@@ -129,3 +129,10 @@ def _interrupt(home: Path, path: Path) -> tuple[int, str]:
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         return process.wait(timeout=120), log.read_text()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test that stands on the main job's network."""
+    for item in items:
+        if {"demo", "network"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.network)
