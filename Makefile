@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test test-network lint format artifacts artifacts-check contracts-test bench bench-gas bench-attribution clean
+.PHONY: help setup demo up test test-network lint format artifacts artifacts-check contracts-test bench bench-gas clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -48,13 +48,10 @@ artifacts-check: $(READY) ## Rebuild the contract artifacts and compare them wit
 contracts-test: $(READY) ## Unit, fuzz and invariant tests of the contracts
 	$(BIN)/python -m openledger.chain.build --test
 
-bench: bench-gas bench-attribution ## Run every benchmark; results go to bench/results
+bench: bench-gas ## Run every benchmark; results go to bench/results
 
 bench-gas: $(READY) ## Gas per inference, beside the peer designs
 	$(BIN)/python -m bench.gas
-
-bench-attribution: $(READY) ## Accuracy and cost of attribution, beside the peers
-	$(BIN)/python -m bench.attribution
 
 clean: ## Remove what set-up and builds made
 	rm -rf $(VENV) build contracts/node_modules contracts/out contracts/cache
