@@ -135,7 +135,7 @@ def test_verify_says_yes_from_public_data_and_no_with_the_difference(network: Ne
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{}", "missing"), ("not json", "not JSON"), ("[1]", "object"), ('{"receipt": 1, "receipt": 2}', "twice")],
+    [("{}", "lacks receipt"), ("not json", "not JSON"), ("[1]", "object"), ('{"receipt": 1, "receipt": 2}', "twice")],
 )
 def test_a_malformed_receipt_file_is_one_clear_error(
     network: Network, tmp_path: Path, content: str, message: str
@@ -170,7 +170,7 @@ def test_asking_from_the_command_line_streams_and_leaves_a_receipt(network: Netw
         (["receipt", "show", "0xabcdef123456"], 1, "no receipt"),
         (["receipt", "show", "zz"], 1, "no receipt 'zz'"),
         (["datanet", "show", "99"], 1, "no Datanet 99"),
-        (["claim", "0x0000000000000000000000000000000000000001"], 1, "0x0000000000000000000000000000000000000001"),
+        (["claim", "0x0000000000000000000000000000000000000001"], 2, "has earned nothing yet"),
         (["gov", "propose", "fee.nothing", "1", "--why", "x"], 2, "fee.nothing"),
         (["gov", "propose", "fee.data", "2000000", "--why", "x"], 2, "cannot be"),
         (["train", "again", "--datanet", "77"], 1, "77"),

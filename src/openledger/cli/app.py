@@ -61,9 +61,6 @@ def main() -> None:
     except OpenLedgerError as error:
         errors.print(f"[bold red]Error:[/] {_escape(str(error))}", soft_wrap=True)
         code = error.exit_code
-    except KeyboardInterrupt:
-        errors.print("[yellow]Interrupted.[/] Nothing is half-written; run it again when you like.")
-        code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1

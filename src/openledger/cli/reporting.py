@@ -36,6 +36,8 @@ class TerminalReporter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+        if isinstance(error, KeyboardInterrupt):
+            self._console.print("Interrupted. Nothing is half-written; run it again when you like.")
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
