@@ -111,6 +111,9 @@ def test_a_private_prompt_is_not_among_the_public_blobs(network: Network, api_ke
     body = client.send(calls.receipt_body(secret.receipt))
     refused = httpx.get(f"{network.url}/api/blobs/{body['private_hash']}")
     assert refused.status_code == 404
+    assert "4711" not in httpx.get(f"{network.url}/api/receipts?limit=500").text
+    shown = client.send(calls.receipt(secret.receipt))
+    assert (shown.row.prompt, shown.row.output, shown.tokens, shown.spans) == ("(private)", "(private)", [], [])
 
 
 def test_verify_says_yes_from_public_data_and_no_with_the_difference(network: Network, tmp_path: Path) -> None:

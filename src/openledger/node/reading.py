@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select
@@ -29,6 +30,8 @@ from openledger.tokenomics import circulation, demand, load_allocation, schedule
 
 LEDGER, REGISTRY, STAKES = "InferenceLedger", "DatanetRegistry", "StakeManager"
 _RECENT = 8
+PRIVATE = "(private)"
+"""What stands for a prompt or an answer that its consumer did not publish."""
 
 MeasureHeat = Callable[[int, Sequence[int], Sequence[int], Sequence[bytes]], list[list[float]]]
 """(model, prompt ids, output ids, records) → influence by token, [records, output tokens]."""
@@ -292,6 +295,8 @@ class Reader:
         row = self._receipts.find(name)
         body = ReceiptBody.from_json(row.body)
         explanation, _, _ = self._receipts.explanation(row)
+        if not self._blobs.has(body.private_hash):
+            explanation = replace(explanation, tokens=(), spans=())
         contributors: Counter[str] = Counter()
         for record, ppm in body.shares:
             contributors[self.library.find(record).contribution.contributor] += ppm
@@ -331,6 +336,8 @@ class Reader:
 
     def _heat(self, row: ReceiptRecord, explanation: Explanation) -> list[list[float]]:
         """Influence by token, [records, tokens]: computed when a receipt is first looked at, and kept."""
+        if not explanation.tokens:
+            return [[] for _ in explanation.top]
         name = f"heat.{row.id}"
         kept: list[list[float]] | None = self._database.state(name)
         if kept is None:
@@ -356,13 +363,11 @@ class Reader:
 
     def _receipt_row(self, row: ReceiptRecord) -> views.ReceiptRow:
         body = ReceiptBody.from_json(row.body)
-        private = self._receipts.private(row)
-        prompt = private.prompt
+        asked, output = self._opened(body)
         contributors: Counter[str] = Counter()
         for record, ppm in body.shares:
             contributors[self.library.find(record).contribution.contributor] += ppm
         top, top_ppm = contributors.most_common(1)[0] if contributors else (None, 0)
-        asked = prompt["messages"][-1]["content"] if "messages" in prompt else prompt["text"]
         with self._database.session() as session:
             model = session.get(ModelRecord, row.model)
         return views.ReceiptRow(
@@ -370,14 +375,22 @@ class Reader:
             sequence=row.sequence,
             time=row.time,
             model_name=model.name if model else f"model {row.model}",
-            prompt=str(asked),
-            output=private.output,
+            prompt=asked,
+            output=output,
             fee=body.receipt.fee,
             residual_ppm=body.residual_ppm,
             top_contributor=None if top is None else self.party(top),
             top_ppm=top_ppm,
             status=self._status(body),
         )
+
+    def _opened(self, body: ReceiptBody) -> tuple[str, str]:
+        """(question, answer) for everyone to see: only where the consumer agreed to publish them."""
+        if not self._blobs.has(body.private_hash):
+            return PRIVATE, PRIVATE
+        private = self._receipts.private_of(body)
+        prompt = private.prompt
+        return str(prompt["messages"][-1]["content"] if "messages" in prompt else prompt["text"]), private.output
 
     def _status(self, body: ReceiptBody) -> str:
         batch = self._batch_of(body)
