@@ -105,6 +105,11 @@ def test_acts_need_the_operators_token(network: Network) -> None:
         assert "operator.token" in refused.json()["error"]["message"]
 
 
+def test_a_page_elsewhere_cannot_read_the_node_under_its_own_name(network: Network) -> None:
+    assert httpx.get(f"{network.url}/api/overview", headers={"Host": "evil.example"}).status_code == 400
+    assert httpx.get(f"{network.url}/api/overview").status_code == 200
+
+
 def test_a_private_prompt_is_not_among_the_public_blobs(network: Network, api_key: str, client: OpenLedger) -> None:
     model = client.send(calls.models())[0].name
     secret = OpenLedger(network.url, api_key=api_key).ask(model, "What is my secret, 4711?", publish=False)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
 from openledger import __version__
@@ -24,8 +25,11 @@ Page = Callable[[FastAPI, Node], None]
 """Adds the pages to the application (:func:`openledger.ui.register`)."""
 
 
+_LOOPBACK = ("127.0.0.1", "localhost")
+
+
 def make_app(node: Node, page: Page | None = None) -> FastAPI:
-    """The application over an open node."""
+    """The application over an open node; bound to loopback, it answers only requests that name a loopback host."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -40,6 +44,9 @@ def make_app(node: Node, page: Page | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
         lifespan=lifespan,
     )
+    if node.settings.host in _LOOPBACK:
+        # A page elsewhere whose name is made to point here must not read this node (DNS rebinding).
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOOPBACK))
     gateway.install_errors(app)
     app.include_router(gateway.router(lambda: node.inference))
     app.include_router(api.router(node))
