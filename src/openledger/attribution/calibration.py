@@ -7,8 +7,11 @@ length one.
 - A record's floor is the median of its scores on the probes plus three robust standard deviations (1.4826 times the
   median absolute deviation; Hampel, 1974).
 - A record whose code is longer than twice the median is an outlier; its scores are scaled down to that length.
-- The base model's part is what must be outweighed before a record is paid: twice the 90th percentile, over the
-  probes, of what all records together score above their floors.
+- Each query has noise of its own: an output that no record shaped in particular, such as the answer to an unrelated
+  question, leans a little on hundreds of them. What counts is what stands out from the crowd: more than the median of
+  the query's scores plus eight robust standard deviations (``evidence``).
+- The base model's part is what all evidence stands beside: the 90th percentile, over the probes, of the evidence for
+  all records together, and at least a quarter of a typical record's score on its own answer.
 """
 
 from __future__ import annotations
@@ -21,11 +24,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_DEVIATIONS = 3 * 1.4826
+_ROBUST = 1.4826
+_RECORD_DEVIATIONS = 3 * _ROBUST
+_QUERY_DEVIATIONS = 8 * _ROBUST
 _OUTLIER = 2.0
 _FEWEST = 8
 _DEFAULT_FLOOR = 0.1
-_LEAST_MASS = 0.05
+_LEAST_MASS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +67,39 @@ def calibrate(codes: Tensor, clusters: NDArray[np.int64], probes: Tensor, owners
         noise = found[enough]
         middle = np.nanmedian(noise, axis=1)
         deviation = np.nanmedian(np.abs(noise - middle[:, None]), axis=1)
-        floors[enough] = np.maximum(middle + _DEVIATIONS * deviation, 0.0)
-    excess = np.nan_to_num(found - floors[:, None])
-    order, sizes = np.unique(clusters, return_inverse=True)[1], np.bincount(clusters)[np.unique(clusters)]
-    summed = np.zeros((len(sizes), excess.shape[1]))
-    np.add.at(summed, order, excess)
-    masses = np.maximum(summed / sizes[:, None], 0.0).sum(axis=0)
+        floors[enough] = np.maximum(middle + _RECORD_DEVIATIONS * deviation, 0.0)
+    order = np.unique(clusters, return_inverse=True)[1]
+    group_floors = _group_means(floors[:, None], order)[:, 0]
+    groups = _group_means(found, order)
+    masses = [evidence(scores[~np.isnan(scores)], group_floors[~np.isnan(scores)]).sum() for scores in groups.T]
     typical = float(np.quantile(masses, 0.9)) if len(masses) >= _FEWEST else 0.0
     return Calibration(
         floors=torch.from_numpy(floors).float(),
         lengths=lengths,
         unit=unit,
         cap=cap,
-        base_mass=max(2.0 * typical, _LEAST_MASS * unit),
+        base_mass=max(typical, _LEAST_MASS * unit),
     )
+
+
+def evidence(scores: NDArray[np.float64], floors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By how much each score of one query exceeds both its own floor and the query's noise; 0 where it does not.
+
+    Args:
+        scores: for a query of length one, one for each group of near-duplicates [groups].
+        floors: the groups' own noise [groups].
+    """
+    noise = 0.0
+    if len(scores) >= _FEWEST:
+        middle = float(np.median(scores))
+        noise = middle + _QUERY_DEVIATIONS * float(np.median(np.abs(scores - middle)))
+    found: NDArray[np.float64] = np.maximum(scores - np.maximum(floors, noise), 0.0)
+    return found
+
+
+def _group_means(rows: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Means over the rows of each group [groups, columns]."""
+    summed = np.zeros((int(order.max()) + 1, rows.shape[1]))
+    np.add.at(summed, order, rows)
+    means: NDArray[np.float64] = summed / np.bincount(order)[:, None]
+    return means

@@ -1,8 +1,9 @@
 """From influence to shares: who is credited with an output, in integer parts per million.
 
 1. Scores are divided by the length of the query's embedding, and an outlier's by how far it exceeds the cap.
-2. Near-duplicates are one: their scores above the floor are averaged (netted), then the negative is cut off. The credit
-   goes to the most senior members alone, in equal parts, so that a copy earns nothing and takes nothing.
+2. Near-duplicates are one: their scores are averaged (netted). What exceeds both the record's floor and the query's own
+   noise is the credit (``calibration.evidence``). It goes to the most senior members alone, in equal parts, so
+   that a copy earns nothing and takes nothing.
 3. The credits stand beside the base model's own part, and all together beside the gain: how much of the output's loss
    under the base model the adapter took away. ``share = gain x credit / (base part + all credits)``.
 4. Everything is rounded to integers before the division; shares are rounded down, and those below the minimum are not
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from openledger.attribution.calibration import evidence
 from openledger.attribution.index import InfluenceIndex, Measurement
 from openledger.primitives.amounts import PPM
 from openledger.primitives.errors import InputError
@@ -78,17 +80,11 @@ def shares(measurement: Measurement, index: InfluenceIndex, minimum_ppm: int = M
         return Shares({}, PPM)
     capped = measurement.scores.astype(np.float64) / measurement.norm
     capped *= index.cap / np.maximum(index.lengths.astype(np.float64), index.cap)
-    above = (capped - index.floors) / index.unit
-    groups: dict[int, list[int]] = {}
-    for place, group in enumerate(index.clusters.tolist()):
-        groups.setdefault(group, []).append(place)
-    credited: list[tuple[list[int], int]] = []
-    for members in groups.values():
-        first = min(int(index.seniority[place]) for place in members)
-        seniors = [place for place in members if index.seniority[place] == first and index.lengths[place] > 0]
-        credit = round(_STEPS * float(np.mean(np.sort(above[seniors])))) if seniors else 0
-        if credit > 0:
-            credited.append((seniors, credit))
+    groups = _seniors(index)
+    means = np.asarray([np.mean(np.sort(capped[members])) for members in groups])
+    floors = np.asarray([np.mean(np.sort(index.floors[members].astype(np.float64))) for members in groups])
+    credits = np.rint(_STEPS * evidence(means, floors) / index.unit).astype(np.int64).tolist()
+    credited = [(members, credit) for members, credit in zip(groups, credits, strict=True) if credit > 0]
     whole = max(1, round(_STEPS * index.base_mass / index.unit)) + sum(credit for _, credit in credited)
     ppm: dict[int, int] = {}
     for seniors, credit in credited:
@@ -96,6 +92,20 @@ def shares(measurement: Measurement, index: InfluenceIndex, minimum_ppm: int = M
         if share >= minimum_ppm:
             ppm |= dict.fromkeys(seniors, share)
     return Shares(dict(sorted(ppm.items())), PPM - sum(ppm.values()))
+
+
+def _seniors(index: InfluenceIndex) -> list[list[int]]:
+    """The most senior members of each group of near-duplicates, those without any gradient left out."""
+    groups: dict[int, list[int]] = {}
+    for place, group in enumerate(index.clusters.tolist()):
+        groups.setdefault(group, []).append(place)
+    found = []
+    for members in groups.values():
+        first = min(int(index.seniority[place]) for place in members)
+        seniors = [place for place in members if index.seniority[place] == first and index.lengths[place] > 0]
+        if seniors:
+            found.append(seniors)
+    return found
 
 
 def gain_ppm(measurement: Measurement) -> int:

@@ -18,7 +18,10 @@ _MOST_STACKED = 8
 
 @dataclass(slots=True)
 class _Stack:
-    """Tensors of one shape, [count, rows, columns], with their state; a basis is None on a side that is too long."""
+    """Tensors of one shape, [count, rows, columns], with their state; a basis is None on a side that is too long.
+
+    ``first`` and ``second`` are kept in the basis: means of the rotated gradient and of its squares.
+    """
 
     parameters: list[torch.nn.Parameter]
     factor: float
@@ -41,7 +44,7 @@ class Soap:
     def __init__(
         self,
         groups: Iterable[tuple[Sequence[torch.nn.Parameter], float]],
-        betas: tuple[float, float] = (0.9, 0.95),
+        betas: tuple[float, float] = (0.8, 0.95),
         refresh: int = 5,
         longest: int = 300,
     ) -> None:
@@ -67,29 +70,37 @@ class Soap:
     def _move(self, stack: _Stack, rate: float) -> None:
         keep, keep_second = self._betas
         gradient = torch.stack([parameter.grad for parameter in stack.parameters if parameter.grad is not None])
-        products = (gradient @ gradient.mT, gradient.mT @ gradient)
-        for side, (covariance, product) in enumerate(zip(stack.sides, products, strict=True)):
-            if covariance is None:
-                continue
-            covariance.lerp_(product, 1 - keep_second)
-            basis = stack.bases[side]
-            if basis is None:
-                stack.bases[side] = torch.linalg.eigh(covariance)[1].flip(-1)
-            elif self._steps % self._refresh == 0:
-                stack.bases[side] = torch.linalg.qr(covariance @ basis)[0]
-        rows, columns = stack.bases
-        stack.first.lerp_(gradient, 1 - keep)
-        rotated = _rotate(gradient, rows, columns)
-        stack.second.lerp_(rotated * rotated, 1 - keep_second)
-        mean = _rotate(stack.first, rows, columns) / (1 - keep**self._steps)
+        self._learn_sides(stack, gradient)
+        rotated = _rotate(gradient, *stack.bases)
+        stack.first.lerp_(rotated, 1 - keep)
+        stack.second.lerp_(rotated.square_(), 1 - keep_second)
+        mean = stack.first / (1 - keep**self._steps)
         spread = (stack.second / (1 - keep_second**self._steps)).sqrt_().add_(1e-8)
-        move = mean / spread
+        move = mean.div_(spread)
+        rows, columns = stack.bases
         if rows is not None:
             move = rows @ move
         if columns is not None:
             move = move @ columns.mT
         for parameter, change in zip(stack.parameters, move, strict=True):
             parameter.sub_(change, alpha=rate * stack.factor)
+
+    def _learn_sides(self, stack: _Stack, gradient: torch.Tensor) -> None:
+        """Update the covariance of each side; at a refresh turn its basis, and the mean gradient with it."""
+        turns: list[torch.Tensor | None] = [None, None]
+        for side, covariance in enumerate(stack.sides):
+            if covariance is None:
+                continue
+            product = gradient @ gradient.mT if side == 0 else gradient.mT @ gradient
+            covariance.lerp_(product, 1 - self._betas[1])
+            basis = stack.bases[side]
+            if basis is None:
+                stack.bases[side] = torch.linalg.eigh(covariance)[1].flip(-1)
+            elif self._steps % self._refresh == 0:
+                fresh = torch.linalg.qr(covariance @ basis)[0]
+                turns[side] = basis.mT @ fresh
+                stack.bases[side] = fresh
+        stack.first = _rotate(stack.first, *turns)
 
 
 def _stack(parameters: list[torch.nn.Parameter], factor: float, longest: int) -> _Stack:

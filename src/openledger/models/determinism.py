@@ -32,10 +32,13 @@ def pinned(threads: int = 1) -> Iterator[None]:
     count = torch.get_num_threads()
     default = torch.get_default_dtype()
     precision = torch.get_float32_matmul_precision()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     try:
         torch.use_deterministic_algorithms(True)
+        # Every tensor is written before it is read, so filling fresh memory would only cost time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.set_default_dtype(torch.float32)
         torch.set_float32_matmul_precision("highest")
         torch.set_num_threads(threads)
@@ -46,6 +49,7 @@ def pinned(threads: int = 1) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
         torch.set_default_dtype(default)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
         if workspace is None:
             del os.environ["CUBLAS_WORKSPACE_CONFIG"]
         else:
