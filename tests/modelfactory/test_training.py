@@ -233,6 +233,12 @@ def test_layers_of_other_families_can_be_adapted(
     torch.manual_seed(1)
     other = GPT2LMHeadModel(GPT2Config(vocab_size=4096, n_positions=96, n_embd=32, n_layer=1, n_head=2)).eval()
     family = BaseModel(other, base.tokenizer, keccak(b"another base"), base.path)
-    run = train(family, records, SHORT, tmp_path / "run")
+    run = train(family, records, replace(SHORT, target_modules="all-linear"), tmp_path / "all")
     assert any("c_attn" in name for name in read_weights(run.adapter))
+    assert load_adapter(family, run.adapter)
+    run = train(family, records, replace(SHORT, target_modules="feed-forward"), tmp_path / "feed-forward")
+    assert {name.split(".lora_")[0].split("h.0.")[1] for name in read_weights(run.adapter)} == {
+        "mlp.c_fc",
+        "mlp.c_proj",
+    }
     assert load_adapter(family, run.adapter)

@@ -74,3 +74,13 @@ def test_pinning_puts_every_setting_back() -> None:
         torch.get_float32_matmul_precision(),
     )
     assert before == after
+
+
+def test_what_ends_first_does_not_unpin_what_still_runs() -> None:
+    first, second = pinned(), pinned()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert torch.are_deterministic_algorithms_enabled()
+    second.__exit__(None, None, None)
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -42,7 +42,7 @@ Progress = Callable[[float, str], None]
 
 _T = TypeVar("_T")
 _PROJECTION_SAMPLE = 2048
-_PROBES = 512
+_PROBES = 256
 _HELD = 16
 
 
@@ -145,10 +145,11 @@ class _Measuring:
         inner = [place for place in _strided(len(examples), _PROJECTION_SAMPLE) if place not in set(sample)]
         places = [*sample, *inner]
         later = sorted(set(range(len(examples))) - set(places))
-        self._steps = len(self._models) * (len(sample) + len(examples))
+        self._steps = len(self._models) * len(examples)
         chosen = [examples[place] for place in sample]
-        found = bases(self._each(lambda stage: self._covariances(stage, chosen)))
-        held = self._each(lambda stage: self._rotated(stage, chosen, found))
+        measured = self._each(lambda stage: self._covariances(stage, chosen))
+        found = bases([covariances for covariances, _ in measured])
+        held = self._each(lambda stage: self._rotated(measured[stage][1], found))
         self.metric = Metric(
             found,
             tuple(
@@ -181,21 +182,23 @@ class _Measuring:
             rows.append(self._embeddings(unrelated, self.projection.opened().apply))
         return torch.cat(rows), [*self._probing, *[-1] * len(unrelated)]
 
-    def _covariances(self, stage: int, sample: Sequence[TrainingExample]) -> Covariances:
+    def _covariances(self, stage: int, sample: Sequence[TrainingExample]) -> tuple[Covariances, list[Tensor]]:
+        """Covariances of the sample, and its gradients: for each block [examples, rows, columns]."""
         sums = Covariances(self._blocks, self._settings.largest_rotation)
-        for batch in self._models[stage].batches(sample, self._settings.batch_tokens):
-            sums.add(batch)
-            self._count(len(batch.positions))
-        return sums
-
-    def _rotated(self, stage: int, sample: Sequence[TrainingExample], found: Bases) -> list[Tensor]:
-        """Gradients of the sample in the eigenbases: for each block [examples, rows, columns]."""
-        opened = found.opened()
         held = [torch.empty(len(sample), block.rows, block.columns) for block in self._blocks]
         for batch in self._models[stage].batches(sample, self._settings.batch_tokens):
+            sums.add(batch)
             for place, captured in enumerate(batch.blocks):
-                held[place][list(batch.positions)] = opened.rotate(place, captured.gradients()).cpu()
+                held[place][list(batch.positions)] = captured.gradients().cpu()
             self._count(len(batch.positions))
+        return sums, held
+
+    def _rotated(self, held: list[Tensor], found: Bases) -> list[Tensor]:
+        """The gradients in the eigenbases, in their own memory."""
+        opened = found.opened()
+        for place, gradients in enumerate(held):
+            for begin in range(0, len(gradients), _HELD):
+                gradients[begin : begin + _HELD] = opened.rotate(place, gradients[begin : begin + _HELD])
         return held
 
     def _sketches(self, stage: int, held: list[Tensor], rest: Sequence[TrainingExample]) -> Tensor:

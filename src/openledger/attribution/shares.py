@@ -83,8 +83,8 @@ def shares(measurement: Measurement, index: InfluenceIndex, minimum_ppm: int = M
     groups = _seniors(index)
     means = np.asarray([np.mean(np.sort(capped[members])) for members in groups])
     floors = np.asarray([np.mean(np.sort(index.floors[members].astype(np.float64))) for members in groups])
-    credits = np.rint(_STEPS * evidence(means, floors) / index.unit).astype(np.int64).tolist()
-    credited = [(members, credit) for members, credit in zip(groups, credits, strict=True) if credit > 0]
+    credited_steps = np.rint(_STEPS * evidence(means, floors) / index.unit).astype(np.int64).tolist()
+    credited = [(members, credit) for members, credit in zip(groups, credited_steps, strict=True) if credit > 0]
     whole = max(1, round(_STEPS * index.base_mass / index.unit)) + sum(credit for _, credit in credited)
     ppm: dict[int, int] = {}
     for seniors, credit in credited:

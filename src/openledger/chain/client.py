@@ -83,6 +83,7 @@ class Chain:
         self._account_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._next_nonce: dict[str, int] = {}
         self._known_fees: tuple[float, tuple[int, int]] | None = None
+        self._contracts: dict[str, Contract] = {}
 
     def address(self, name: str) -> str:
         """Checksummed address of a deployed contract, such as ``FeeEscrow`` or ``Vesting.team``.
@@ -100,8 +101,12 @@ class Chain:
         Raises:
             NotFoundError: it is not deployed.
         """
-        abi = _artifact(name).abi
-        return self.w3.eth.contract(address=to_checksum_address(self.address(name)), abi=abi)
+        address = self.address(name)
+        known = self._contracts.get(address)
+        if known is None:
+            known = self.w3.eth.contract(address=to_checksum_address(address), abi=_artifact(name).abi)
+            self._contracts[address] = known
+        return known
 
     def domain(self, name: str) -> Domain:
         """The EIP-712 domain of messages for a contract."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from openledger.cli.reporting import TerminalReporter
 from openledger.cli.session import HomeOption
 from openledger.node.home import Home
 from openledger.node.settings import load_settings
+
+if TYPE_CHECKING:
+    from openledger.node.server import Server
 
 
 def up(
@@ -27,6 +30,7 @@ def up(
     from openledger.node.founding import founding
     from openledger.node.server import Server
     from openledger.ui import register
+    from openledger.ui.access import SIGN_IN
 
     settings = load_settings(home=home, host=host, port=port)
     if not Home(settings.home).founded():
@@ -45,6 +49,7 @@ def up(
         )
         console.print(f"[bold]OpenLedger is up[/]: {server.url}")
         console.print(f"  page             {server.url}/")
+        console.print(f"  act on the pages {_sign_in(server.url + SIGN_IN, server)}", soft_wrap=True)
         console.print(f"  OpenAI API       {server.url}/v1   [dim](key: openledger key create)[/]")
         console.print(f"  API reference    {server.url}/api/docs")
         console.print(
@@ -55,3 +60,10 @@ def up(
         console.print("stopping …")
     finally:
         server.stop()
+
+
+def _sign_in(url: str, server: Server) -> str:
+    """The link that signs the operator in; where the output may be kept, only where the token is found."""
+    if console.is_terminal:
+        return f"{url}#{server.node.operator_token}"
+    return f"{url}   [dim](token: operator.token in the state folder)[/]"

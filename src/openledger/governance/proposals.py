@@ -265,8 +265,12 @@ def proposal(chain: Chain, number: int) -> Proposal:
     return _proposal(chain, _created(chain, number))
 
 
-def describe(chain: Chain, target: str, value: int, calldata: bytes) -> str:
-    """What one call does, in words; parameters are shown with their present value."""
+def describe(chain: Chain, target: str, value: int, calldata: bytes, replaced: Mapping[str, int] | None = None) -> str:
+    """What one call does, in words.
+
+    A parameter is shown with the value that the call replaces: of a call that was executed, the one in ``replaced``
+    (key to value); of another, the present one.
+    """
     money = f" with {format_open(value)} OPEN" if value else ""
     name = next((name for name, address in _addresses(chain).items() if address == target), None)
     if name is not None and calldata:
@@ -275,7 +279,7 @@ def describe(chain: Chain, target: str, value: int, calldata: bytes) -> str:
         except (Web3Exception, ValueError):
             return f"call {name} with data that it does not understand, {_short(calldata)}{money} (this will fail)"
         if name == PARAMETERS and function.fn_name == "set":
-            return _describe_parameter(chain, decode_key(bytes(arguments["key"])), arguments["value"])
+            return _describe_parameter(chain, decode_key(bytes(arguments["key"])), arguments["value"], replaced or {})
         given = ", ".join(f"{key}={_show(argument)}" for key, argument in arguments.items())
         return f"call {name}.{function.fn_name}({given}){money}"
     if not calldata:
@@ -291,12 +295,27 @@ def _short(calldata: bytes) -> str:
     return to_hex(calldata[:_SHOWN_CALLDATA]) + ("…" if len(calldata) > _SHOWN_CALLDATA else "")
 
 
-def _describe_parameter(chain: Chain, key: str, value: int) -> str:
+def _replaced(chain: Chain, number: int) -> dict[str, int]:
+    """The values that an executed proposal replaced, by parameter; nothing before it is executed."""
+    for log in chain.events(GOVERNOR, "ProposalExecuted"):
+        if log["args"]["proposalId"] == number:
+            block = log["blockNumber"]
+            changes = chain.events(PARAMETERS, "ParameterSet", block, block)
+            return {
+                decode_key(bytes(change["args"]["key"])): int(change["args"]["before"])
+                for change in reversed(changes)
+                if change["transactionHash"] == log["transactionHash"]
+            }
+    return {}
+
+
+def _describe_parameter(chain: Chain, key: str, value: int, replaced: Mapping[str, int]) -> str:
     try:
         present = parameter(chain, key)
     except InputError:
         return f"set the unknown parameter {key} to {value} (this will fail)"
-    before = "" if present.value == value else f"{show(present.unit, present.value)} "
+    old = replaced.get(key, present.value)
+    before = "" if old == value else f"{show(present.unit, old)} "
     change = f"{before}→ {show(present.unit, value)}"
     exact = "" if present.unit in (Unit.COUNT, Unit.SWITCH, Unit.SECONDS) else f" ({value} {present.unit.value})"
     return f"set {key}, {present.description}: {change}{exact}"
@@ -332,6 +351,8 @@ def _proposal(chain: Chain, log: Any) -> Proposal:
     number = made["proposalId"]
     against, in_favour, abstain = chain.call(functions.proposalVotes(number))
     calls = zip(made["targets"], made["values"], made["calldatas"], strict=True)
+    standing = state(chain, number)
+    replaced = _replaced(chain, number) if standing is ProposalState.EXECUTED else {}
     try:
         quorum = int(chain.call(functions.quorum(made["voteStart"])))
     except RevertError:
@@ -341,10 +362,10 @@ def _proposal(chain: Chain, log: Any) -> Proposal:
         proposer=made["proposer"],
         description=made["description"],
         actions=tuple(
-            Action(target, value, bytes(data), describe(chain, target, value, bytes(data)))
+            Action(target, value, bytes(data), describe(chain, target, value, bytes(data), replaced))
             for target, value, data in calls
         ),
-        state=state(chain, number),
+        state=standing,
         votes_for=int(in_favour),
         votes_against=int(against),
         votes_abstain=int(abstain),

@@ -18,7 +18,7 @@ from openledger.primitives.canonical import canonical_bytes
 from openledger.primitives.errors import InputError, ModelError
 from openledger.primitives.hashing import keccak, to_hex
 
-_BATCH = 25
+_BATCH = 50
 
 
 @dataclass(frozen=True, slots=True)

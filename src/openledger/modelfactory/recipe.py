@@ -13,6 +13,7 @@ from openledger.primitives.errors import InputError
 from openledger.primitives.hashing import keccak
 
 ALL_LINEAR = "all-linear"
+FEED_FORWARD = "feed-forward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Recipe:
         method: "lora", or "qlora" (4-bit base weights; needs a CUDA GPU and bitsandbytes).
         rank: rank of each weight change.
         alpha: LoRA scaling; a change is multiplied by ``alpha / rank``.
-        target_modules: "all-linear", or the names of the linear layers to adapt.
+        target_modules: "feed-forward" (the linear layers between the attention layers, where facts are kept),
+            "all-linear", or the names of the linear layers to adapt.
         epochs: passes over the records.
         optimiser: "soap" (see ``optimiser.py``) or "adamw".
         learning_rate: peak of the optimiser's rate.
@@ -48,14 +50,14 @@ class Recipe:
     method: Literal["lora", "qlora"] = "lora"
     rank: int = 64
     alpha: int = 128
-    target_modules: str | tuple[str, ...] = ALL_LINEAR
+    target_modules: str | tuple[str, ...] = FEED_FORWARD
     epochs: int = 10
     optimiser: Literal["soap", "adamw"] = "soap"
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     b_rate_factor: float = 4.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = 0.05
-    batch_size: int = 8
+    batch_size: int = 16
     weight_decay: float = 0.0
     max_gradient_norm: float = 1.0
     seed: int = 1
@@ -77,10 +79,12 @@ class Recipe:
             raise InputError(f"base is {self.base!r}: name the base model")
         targets = self.target_modules
         if isinstance(targets, str):
-            if targets != ALL_LINEAR:
-                raise InputError(f'target_modules is {targets!r}: use "{ALL_LINEAR}" or a list of layer names')
+            if targets not in (ALL_LINEAR, FEED_FORWARD):
+                raise InputError(
+                    f'target_modules is {targets!r}: use "{FEED_FORWARD}", "{ALL_LINEAR}" or a list of layer names'
+                )
         elif not targets or not all(isinstance(name, str) and name for name in targets):
-            raise InputError(f'target_modules is {targets!r}: name at least one layer, or use "{ALL_LINEAR}"')
+            raise InputError(f'target_modules is {targets!r}: name at least one layer, or use "{FEED_FORWARD}"')
         object.__setattr__(self, "target_modules", targets if isinstance(targets, str) else tuple(sorted(set(targets))))
         shares = tuple(self.checkpoints)
         for share in shares:

@@ -33,6 +33,9 @@ from openledger.primitives.hashing import from_hex, keccak, to_hex
 
 Progress = Callable[[int, int, float], None]
 
+_FEED_FORWARD_PARENTS = {"mlp", "feed_forward", "ffn", "block_sparse_moe"}
+_FEED_FORWARD_LAYERS = {"fc1", "fc2"}
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
@@ -376,17 +379,36 @@ def _with_adapter(base: BaseModel, recipe: Recipe, device: torch.device) -> Peft
         task_type="CAUSAL_LM",
         r=recipe.rank,
         lora_alpha=recipe.alpha,
-        target_modules=targets if targets == ALL_LINEAR else list(targets),
+        target_modules=targets if targets == ALL_LINEAR else _layer_names(model, targets),
         lora_dropout=0.0,
         bias="none",
     )
     try:
         adapted = get_peft_model(model, config)
     except ValueError as error:
-        names = sorted({name.split(".")[-1] for name, part in model.named_modules() if _is_linear(part)})
-        raise ModelError(f"no layer is named as in target_modules {targets}: use some of {names}") from error
+        raise _no_such_layer(model, targets) from error
     placed: PeftModel = adapted if recipe.method == "qlora" else adapted.to(device)
     return placed
+
+
+def _layer_names(model: torch.nn.Module, targets: str | tuple[str, ...]) -> list[str]:
+    """The layers to adapt, as peft matches them: by the end of their path."""
+    if not isinstance(targets, str):
+        return list(targets)
+    found = set()
+    for path, part in model.named_modules():
+        names = path.split(".")
+        parents = [place for place, name in enumerate(names) if name in _FEED_FORWARD_PARENTS]
+        if _is_linear(part) and (parents or names[-1] in _FEED_FORWARD_LAYERS):
+            found.add(".".join(names[parents[-1] :] if parents else names[-1:]))
+    if not found:
+        raise _no_such_layer(model, targets)
+    return sorted(found)
+
+
+def _no_such_layer(model: torch.nn.Module, targets: str | tuple[str, ...]) -> ModelError:
+    names = sorted({name.split(".")[-1] for name, part in model.named_modules() if _is_linear(part)})
+    return ModelError(f"no layer is named as in target_modules {targets}: use some of {names}")
 
 
 def _is_linear(module: torch.nn.Module) -> bool:

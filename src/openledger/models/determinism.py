@@ -10,10 +10,24 @@ differently; scores are quantised before they become integers for that reason.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
+
+
+@dataclass
+class _Process:
+    """How many bodies run pinned in this process, and the settings from before the first of them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inside: int = 0
+    restore: Callable[[], None] = lambda: None
+
+
+_PROCESS = _Process()
 
 
 @contextmanager
@@ -21,36 +35,53 @@ def pinned(threads: int = 1) -> Iterator[None]:
     """Run the body with deterministic float32 arithmetic, and put every setting back afterwards.
 
     Inside: deterministic algorithms only, float32 as the default type, autocast off, no TF32, ``threads``
-    intra-operation threads. The thread count is the process's: do not nest it in threads that need another.
+    intra-operation threads. Bodies may run side by side in several threads: what holds for the whole process is put
+    back when the last of them ends.
 
     Args:
         threads: 1 gives the same bits on any number of cores; another number gives the same bits only
             where the same number is set.
     """
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with _PROCESS.lock:
+        if _PROCESS.inside == 0:
+            _PROCESS.restore = _pin()
+        _PROCESS.inside += 1
     count = torch.get_num_threads()
-    default = torch.get_default_dtype()
-    precision = torch.get_float32_matmul_precision()
-    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     try:
-        torch.use_deterministic_algorithms(True)
-        # Every tensor is written before it is read, so filling fresh memory would only cost time.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        torch.set_default_dtype(torch.float32)
-        torch.set_float32_matmul_precision("highest")
         torch.set_num_threads(threads)
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             yield
     finally:
         torch.set_num_threads(count)
+        with _PROCESS.lock:
+            _PROCESS.inside -= 1
+            if _PROCESS.inside == 0:
+                _PROCESS.restore()
+
+
+def _pin() -> Callable[[], None]:
+    """Set what holds for the whole process; the returned function puts it back."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    default = torch.get_default_dtype()
+    precision = torch.get_float32_matmul_precision()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+
+    def restore() -> None:
         torch.set_float32_matmul_precision(precision)
         torch.set_default_dtype(default)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
         if workspace is None:
-            del os.environ["CUBLAS_WORKSPACE_CONFIG"]
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
         else:
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = workspace
+
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    # Every tensor is written before it is read, so filling fresh memory would only cost time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("highest")
+    return restore

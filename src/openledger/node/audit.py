@@ -18,6 +18,7 @@ from openledger.settlement import (
     PrivateBody,
     ReceiptBody,
     Recompute,
+    TermsReader,
     VerificationReport,
     verify_receipt,
 )
@@ -108,12 +109,19 @@ def verify_here(node: Node, name: str) -> list[Check]:
     row = node.receipts_store.find(name)
     body = ReceiptBody.from_json(row.body)
     private = node.receipts_store.private_of(body)
-    report = _report(node.chain, node.blobs, from_hex(row.id, 32), body, private, node.shelf.recompute)
+    digest = from_hex(row.id, 32)
+    report = _report(node.chain, node.blobs, digest, body, private, node.shelf.recompute, node.reader.terms)
     return list(report.checks)
 
 
 def _report(
-    chain: Chain, blobs: BlobStore, digest: bytes, body: ReceiptBody, private: PrivateBody | None, recompute: Recompute
+    chain: Chain,
+    blobs: BlobStore,
+    digest: bytes,
+    body: ReceiptBody,
+    private: PrivateBody | None,
+    recompute: Recompute,
+    reader: TermsReader | None = None,
 ) -> Report:
     def opened(private_hash: bytes) -> PrivateBody:
         if private is not None and private.digest() == private_hash:
@@ -126,7 +134,7 @@ def _report(
             ) from None
 
     sources = PlainSources(chain, blobs, lambda _digest: body, opened, recompute)
-    return _shown(verify_receipt(digest, sources))
+    return _shown(verify_receipt(digest, sources, reader=reader))
 
 
 def _shown(report: VerificationReport) -> Report:

@@ -55,7 +55,7 @@ class Reader:
         self._measure_heat = measure_heat
         self._events = EventLog(chain)
         self.library = Library(chain, self._events, blobs)
-        self._terms = TermsReader(chain, blobs)
+        self.terms = TermsReader(chain, blobs)
         self._payouts: tuple[int, Payouts] = (0, Payouts())
 
     # ---- people ----------------------------------------------------------------------------------------------
@@ -415,7 +415,7 @@ class Reader:
         )
 
     def _fee_lines(self, body: ReceiptBody, number: int) -> list[tuple[views.Party, str, int]]:
-        terms = self._terms.read(self._chain.w3.eth.block_number)
+        terms = self.terms.read(self._chain.w3.eth.block_number)
         batch = next(batch for batch in terms.batches if batch.number == number)
         try:
             lines = explain(body, batch, terms)
@@ -434,7 +434,7 @@ class Reader:
 
     def payouts(self) -> views.PayoutsView:
         """Batches, earnings, and the payout root."""
-        terms = self._terms.read(self._chain.w3.eth.block_number)
+        terms = self.terms.read(self._chain.w3.eth.block_number)
         fees: Counter[int] = Counter()
         logs = {log["args"]["batchId"]: log for log in self._events.all(LEDGER, "BatchPosted")}
         for body in self._receipts.bodies(0):

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
@@ -35,13 +36,14 @@ def make_app(node: Node, page: Page | None = None) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="OpenLedger",
         version=__version__,
         description="Ask models over the OpenAI-compatible API; read everything else under /api.",
         docs_url="/api/docs",
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        static_url="/api/reference",
         lifespan=lifespan,
     )
     if node.settings.host in _LOOPBACK:

@@ -210,7 +210,7 @@ class _Watched:
         self._show(0, 1, message)
 
     def _show(self, step: int, steps: int, error: str = "") -> None:
-        shown = [loss for _, loss in _thin(self._losses)]
+        shown = _thin(self._losses)
         self._trainer._progress = TrainingProgress(self._job, self._name, self._stage, step, steps, shown, error)
 
 

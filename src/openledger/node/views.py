@@ -389,5 +389,6 @@ class TrainingProgress:
     stage: str
     step: int
     steps: int
-    losses: Sequence[float] = field(default_factory=list)
+    losses: Sequence[tuple[int, float]] = field(default_factory=list)
+    """(step, nats per answer token), thinned."""
     error: str = ""

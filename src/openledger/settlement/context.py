@@ -5,6 +5,7 @@ Nothing but events up to one block, immutable or checkpointed contract state, an
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class ReviewedContribution:
 
 
 class TermsReader:
-    """Reads :class:`Terms` again and again; events and versions already read are kept. For one thread at a time.
+    """Reads :class:`Terms` again and again; events and versions already read are kept. Safe from several threads.
 
     Args:
         chain: with its deployment. Its past is taken as final: give it a node that serves finalised blocks.
@@ -70,6 +71,7 @@ class TermsReader:
         self._versions: dict[VersionId, Version] = {}
         self._weights: dict[tuple[int, str], int] = {}
         self._treasury = ""
+        self._lock = threading.RLock()
         self.problems: dict[VersionId, str] = {}
         """Versions whose records could not be read, and why."""
 
@@ -80,15 +82,16 @@ class TermsReader:
         """
         block = self._chain.w3.eth.block_number if as_of_block is None else as_of_block
         registry = self._chain.contract("DatanetRegistry").functions
-        self._treasury = self._treasury or str(self._chain.call(registry.treasury()))
-        models = self._models(block)
-        return Terms(
-            treasury=self._treasury,
-            batches=tuple(self._batches(block)),
-            models=models,
-            versions=self._needed_versions({model.version for model in models.values()}),
-            redeemed=self._redeemed(block),
-        )
+        with self._lock:
+            self._treasury = self._treasury or str(self._chain.call(registry.treasury()))
+            models = self._models(block)
+            return Terms(
+                treasury=self._treasury,
+                batches=tuple(self._batches(block)),
+                models=models,
+                versions=self._needed_versions({model.version for model in models.values()}),
+                redeemed=self._redeemed(block),
+            )
 
     def version(self, datanet: int, number: int) -> Version:
         """One anchored version with the origin of every record.
@@ -97,18 +100,20 @@ class TermsReader:
             NotFoundError: no such version, or a manifest is not among the blobs.
             VerificationError: the manifests do not lead to the roots on chain.
         """
-        if (datanet, number) not in self._versions:
-            self._versions[datanet, number] = self._read_version(datanet, number)
-        return self._versions[datanet, number]
+        with self._lock:
+            if (datanet, number) not in self._versions:
+                self._versions[datanet, number] = self._read_version(datanet, number)
+            return self._versions[datanet, number]
 
     def _logs(self, contract: str, event: str, block: int) -> list[Any]:
         """Events up to ``block``, in order."""
         key = (contract, event)
-        start = self._read_to.get(key, 0)
-        if start <= block:
-            self._events[key] += self._chain.events(contract, event, start, block)
-            self._read_to[key] = block + 1
-        return [log for log in self._events[key] if log["blockNumber"] <= block]
+        with self._lock:
+            start = self._read_to.get(key, 0)
+            if start <= block:
+                self._events[key] += self._chain.events(contract, event, start, block)
+                self._read_to[key] = block + 1
+            return [log for log in self._events[key] if log["blockNumber"] <= block]
 
     def _batches(self, block: int) -> Iterable[Batch]:
         attestations = defaultdict(list)

@@ -20,7 +20,7 @@ from openledger.primitives import (
     to_hex,
 )
 from openledger.settlement.batches import LEDGER, find_batch, proof_from_chain
-from openledger.settlement.context import Blobs
+from openledger.settlement.context import Blobs, TermsReader
 from openledger.settlement.receipts import PrivateBody, ReceiptBody, inference_fee, shares_root
 from openledger.settlement.recomputation import Recompute, Recomputed, answer_differences, share_differences
 from openledger.settlement.settlements import check_root, document_covering, load_receipts
@@ -125,22 +125,27 @@ class PlainSources:
         return self.recomputer(body, private)
 
 
-def verify_receipt(receipt_id: bytes, sources: Sources, *, tolerance_ppm: int = 0) -> VerificationReport:
+def verify_receipt(
+    receipt_id: bytes, sources: Sources, *, tolerance_ppm: int = 0, reader: TermsReader | None = None
+) -> VerificationReport:
     """Recomputes one receipt.
 
     Args:
         receipt_id: the digest that the host signed and posted, 32 bytes.
         sources: what there is to check it against.
         tolerance_ppm: by how much a share may differ on this platform; 0 on the pinned one.
+        reader: reads the chain's terms; one that has read them before saves time when many receipts are verified.
 
     Raises:
         NotFoundError: there is no body for that id.
     """
     body = sources.receipt(receipt_id)
-    return VerificationReport(receipt_id, tuple(_checks(receipt_id, body, sources, tolerance_ppm)))
+    return VerificationReport(receipt_id, tuple(_checks(receipt_id, body, sources, tolerance_ppm, reader)))
 
 
-def _checks(receipt_id: bytes, body: ReceiptBody, sources: Sources, tolerance_ppm: int) -> Iterator[Check]:
+def _checks(
+    receipt_id: bytes, body: ReceiptBody, sources: Sources, tolerance_ppm: int, reader: TermsReader | None
+) -> Iterator[Check]:
     chain, receipt = sources.chain, body.receipt
     domain = chain.domain(LEDGER)
     digest = body.digest(domain)
@@ -150,7 +155,7 @@ def _checks(receipt_id: bytes, body: ReceiptBody, sources: Sources, tolerance_pp
     yield _equal("shares root", to_hex(shares_root(body.shares, body.residual_ppm)), to_hex(receipt.shares_root))
     yield _equal("shares sum", f"{PPM:,} ppm", f"{sum(ppm for _, ppm in body.shares) + body.residual_ppm:,} ppm")
     yield _attempt("fee", lambda name: _fee(name, chain, body))
-    yield _attempt("payout", lambda name: _payout(name, sources, body))
+    yield _attempt("payout", lambda name: _payout(name, sources, body, reader))
     try:
         private = sources.private(body.private_hash)
     except NotFoundError as error:
@@ -225,12 +230,12 @@ def _prices_since(chain: Chain, model: int, time: int) -> list[tuple[int, int]]:
     return prices
 
 
-def _payout(name: str, sources: Sources, body: ReceiptBody) -> Check:
+def _payout(name: str, sources: Sources, body: ReceiptBody, reader: TermsReader | None) -> Check:
     receipt = body.receipt
     batch = find_batch(sources.chain, receipt.host, receipt.sequence)
     root, claimed = document_covering(sources.chain, sources.blobs, batch, receipt.host, receipt.sequence)
     try:
-        check_root(sources.chain, sources.blobs, root)
+        check_root(sources.chain, sources.blobs, root, reader=reader)
     except VerificationError as error:
         return Check(name, False, actual=to_hex(root.root), difference=str(error))
     published = load_receipts(sources.blobs, dict(claimed.batches)[batch])

@@ -59,18 +59,6 @@ def loss_curve(points: Sequence[tuple[int, float]]) -> dict[str, Any]:
     }
 
 
-def falling_loss(losses: Sequence[float]) -> dict[str, Any]:
-    """Training loss so far, thinned as it grows: the axis has no numbers."""
-    options = loss_curve(list(enumerate(losses)))
-    options["xAxis"] = {
-        **options["xAxis"],
-        "axisLabel": {"show": False},
-        "name": "steps so far",
-        "nameLocation": "middle",
-    }
-    return options
-
-
 def release_schedule(schedule: Sequence[tuple[int, dict[str, int]]]) -> dict[str, Any]:
     """Stacked area of what each bucket has released by each month; the dictionaries hold wei."""
     names = list(dict.fromkeys(name for _, released in schedule for name in released))

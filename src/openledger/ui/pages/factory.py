@@ -11,7 +11,7 @@ from openledger.modelfactory import Recipe
 from openledger.node.views import DatanetRow, TrainingProgress
 from openledger.primitives import InputError, OpenLedgerError, parse_open
 from openledger.ui.access import may_act
-from openledger.ui.charts import falling_loss
+from openledger.ui.charts import loss_curve
 from openledger.ui.components import Chart
 from openledger.ui.dom import Tag, button, div, heading, link, paragraph, span
 from openledger.ui.layout import ask_to_sign_in, page
@@ -189,9 +189,9 @@ class _Watch:
             return
         if self._chart is None:
             with self._plot:
-                self._chart = Chart(falling_loss(progress.losses), f"Training loss of {progress.model_name}")
+                self._chart = Chart(loss_curve(progress.losses), f"Training loss of {progress.model_name}")
         else:
-            self._chart.show(falling_loss(progress.losses))
+            self._chart.show(loss_curve(progress.losses))
 
 
 def _progress(progress: TrainingProgress) -> None:
@@ -216,6 +216,6 @@ def _progress(progress: TrainingProgress) -> None:
     with div("line small spread"):
         span(f"{progress.step:,} of {progress.steps:,}", "muted")
         if progress.losses:
-            span(f"loss {progress.losses[-1]:.4g}", "muted")
+            span(f"loss {progress.losses[-1][1]:.4g}", "muted")
     if done:
         link("See the models", "/models", "button")
