@@ -51,7 +51,7 @@ class Recipe:
     rank: int = 64
     alpha: int = 128
     target_modules: str | tuple[str, ...] = FEED_FORWARD
-    epochs: int = 10
+    epochs: int = 12
     optimiser: Literal["soap", "adamw"] = "soap"
     learning_rate: float = 4e-3
     b_rate_factor: float = 4.0
