@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test test-network lint format artifacts artifacts-check contracts-test bench bench-gas clean
+.PHONY: help setup demo up test test-network lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -48,10 +48,13 @@ artifacts-check: $(READY) ## Rebuild the contract artifacts and compare them wit
 contracts-test: $(READY) ## Unit, fuzz and invariant tests of the contracts
 	$(BIN)/python -m openledger.chain.build --test
 
-bench: bench-gas ## Run every benchmark; results go to bench/results
+bench: bench-gas bench-modelfactory ## Run every benchmark; results go to bench/results
 
 bench-gas: $(READY) ## Gas per inference, beside the peer designs
 	$(BIN)/python -m bench.gas
+
+bench-modelfactory: $(READY) ## How fast fine-tuning remembers, beside AdamW; a quarter of an hour
+	$(BIN)/python -m bench.modelfactory
 
 clean: ## Remove what set-up and builds made
 	rm -rf $(VENV) build contracts/node_modules contracts/out contracts/cache

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openledger.attribution import Measurement, Query, build_index, gain_ppm, shares, verify
+from openledger.attribution.calibration import evidence
 from openledger.primitives import PPM, InputError, VerificationError, keccak
 
 RECORDS = 24
@@ -31,11 +32,11 @@ class Stand:
 
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[Any, Measurement]:
-    count = draw(st.integers(1, 8))
+    count = draw(st.integers(1, RECORDS))
     numbers = st.floats(-3, 3, width=32)
     index = Stand(
         draw(st.lists(st.floats(0.125, 4, width=32), min_size=count, max_size=count)),
-        draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)),
+        draw(st.lists(st.integers(0, RECORDS), min_size=count, max_size=count)),
         draw(st.lists(st.integers(0, 2), min_size=count, max_size=count)),
     )
     scores = np.asarray(draw(st.lists(numbers, min_size=count, max_size=count)), np.float32)
@@ -72,6 +73,24 @@ def test_identical_records_get_identical_shares_and_juniors_of_a_group_get_none(
         first = index.seniority[members].min()
         assert len({found.ppm.get(place, 0) for place in members if index.seniority[place] == first}) == 1
         assert not any(place in found.ppm for place in members if index.seniority[place] > first)
+
+
+def test_what_leans_a_little_on_everyone_credits_nobody_and_what_stands_out_is_credited() -> None:
+    spread = np.linspace(0.5, 1.0, RECORDS)
+    index: Any = Stand([1.0] * RECORDS, list(range(RECORDS)), list(range(RECORDS)))
+    crowd = Measurement(spread.astype(np.float32), 1.0, 10.0, 1.0)
+    assert shares(crowd, index).ppm == {}
+    peak = spread.copy()
+    peak[7] = 4.0
+    assert set(shares(replace(crowd, scores=peak.astype(np.float32)), index).ppm) == {7}
+
+
+def test_evidence_is_what_exceeds_both_the_records_own_noise_and_the_querys() -> None:
+    scores = np.asarray([0.0, 0.1, -0.1, 0.1, -0.1, 0.0, 0.1, -0.1, 5.0])
+    noise = 8 * 1.4826 * 0.1
+    assert evidence(scores, np.zeros(9)) == pytest.approx([0.0] * 8 + [5.0 - noise])
+    assert evidence(scores, np.full(9, 3.0)) == pytest.approx([0.0] * 8 + [2.0])
+    assert evidence(scores[-3:], np.zeros(3)) == pytest.approx([0.1, 0.0, 5.0])
 
 
 def test_no_gain_or_no_gradient_leaves_everything_with_the_base_model() -> None:

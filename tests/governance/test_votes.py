@@ -50,6 +50,18 @@ def test_a_passed_vote_changes_the_parameter_and_nothing_else(town) -> None:
     ended = carry_out(town.chain, town.wallet("shrimp"), number, town.wait, vote_for(town, "whale", "shrimp"))
     assert ended is ProposalState.EXECUTED
     assert {entry.key: entry.value for entry in parameters(town.chain)} == before | {"fee.host": 100_000}
+    assert "fee.host" in proposal(town.chain, number).changes
+    assert "12% → 10% (100000 ppm)" in proposal(town.chain, number).changes
+
+
+def test_an_executed_proposal_still_says_what_it_replaced_after_a_later_one(town) -> None:
+    numbers = []
+    for value in (110_000, 100_000):
+        numbers.append(propose_parameter(town.chain, town.wallet("whale"), "fee.host", value, f"Hosts at {value}"))
+        votes = vote_for(town, "whale")
+        carry_out(town.chain, town.wallet("whale"), numbers[-1], town.wait, votes)
+    assert "12% → 11%" in proposal(town.chain, numbers[0]).changes
+    assert "11% → 10%" in proposal(town.chain, numbers[1]).changes
 
 
 def test_each_step_waits_for_its_time_and_its_votes(town) -> None:

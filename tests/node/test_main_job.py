@@ -116,3 +116,11 @@ def test_a_second_demo_does_not_touch_a_folder_that_is_not_a_network(tmp_path: P
 
 def test_the_document_is_json_that_a_program_reads(demo: Demo) -> None:
     assert json.loads(json.dumps(demo.document)) == demo.document
+
+
+def test_the_document_says_where_the_time_went(demo: Demo) -> None:
+    stages = {row["stage"].split()[0]: row["seconds"] for row in demo.document["stages"]}
+    assert {"Fine-tuning", "Building", "Verifying"} <= set(stages)
+    assert all(seconds >= 0 for seconds in stages.values())
+    assert 0.8 * demo.document["seconds"] <= sum(row["seconds"] for row in demo.document["stages"])
+    assert sum(row["seconds"] for row in demo.document["stages"]) <= demo.document["seconds"] + 1

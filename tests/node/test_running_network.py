@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import time
 from pathlib import Path
 
 import httpx
@@ -108,6 +111,22 @@ def test_acts_need_the_operators_token(network: Network) -> None:
 def test_a_page_elsewhere_cannot_read_the_node_under_its_own_name(network: Network) -> None:
     assert httpx.get(f"{network.url}/api/overview", headers={"Host": "evil.example"}).status_code == 400
     assert httpx.get(f"{network.url}/api/overview").status_code == 200
+
+
+def test_what_is_not_there_is_named_for_what_it_is(network: Network, api_key: str) -> None:
+    version = httpx.get(f"{network.url}/api/datanets/99")
+    assert (version.status_code, version.json()["error"]["code"]) == (404, "not_found")
+    model = httpx.get(f"{network.url}/v1/models/nobody", headers={"authorization": f"Bearer {api_key}"})
+    assert (model.status_code, model.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_the_api_reference_asks_nothing_of_other_hosts(network: Network) -> None:
+    page = httpx.get(f"{network.url}/api/docs")
+    assert page.status_code == 200
+    parts = re.findall(r"""(?:src|href)=["']([^"']+)""", page.text)
+    assert parts
+    assert all(part.startswith("/") for part in parts)
+    assert all(httpx.get(network.url + part).status_code == 200 for part in parts)
 
 
 def test_a_private_prompt_is_not_among_the_public_blobs(network: Network, api_key: str, client: OpenLedger) -> None:
@@ -237,3 +256,19 @@ def test_a_power_cut_loses_no_acknowledged_receipt(network: Network, client: Ope
     openledger("settle", home=network.home)
     statuses = {row.id: row.status for row in again.send(calls.receipts(limit=500)).rows}
     assert all(statuses[receipt] == "paid" for receipt in given)
+
+
+def test_stopping_in_the_middle_of_a_training_is_clean(network: Network) -> None:
+    client = OpenLedger(network.url, operator_token=Home(network.home).operator_token())
+    client.send(calls.train(1, 1, "interrupted", {}))
+    deadline = time.monotonic() + 120
+    while not (losses := httpx.get(f"{network.url}/api/training").json()["losses"]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert losses
+    assert losses[0][0] == 1
+    network.process.send_signal(signal.SIGTERM)
+    assert network.process.wait(timeout=60) == 0
+    assert "terminate called" not in (network.home.parent / "up.log").read_text()
+    assert not list(Home(network.home).work.glob("run-*"))
+    network.start()
+    assert "interrupted" not in {model["name"] for model in httpx.get(f"{network.url}/api/models").json()}

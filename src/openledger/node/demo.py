@@ -11,7 +11,7 @@ from openledger import governance
 from openledger.datanets import Record
 from openledger.node.founding import Founded, founding
 from openledger.node.people import HOLDERS
-from openledger.node.progress import Reporter
+from openledger.node.progress import Reporter, TimedReporter
 from openledger.node.service import Node
 from openledger.node.settings import Settings
 from openledger.node.settling import Settled
@@ -49,6 +49,7 @@ class Story:
     vote: dict[str, Any] = field(default_factory=dict)
     document: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    stages: list[tuple[str, float]] = field(default_factory=list)
 
 
 def run_demo(settings: Settings, reporter: Reporter) -> Story:
@@ -59,6 +60,7 @@ def run_demo(settings: Settings, reporter: Reporter) -> Story:
         OpenLedgerError: a step failed.
     """
     begun = time.monotonic()
+    reporter = TimedReporter(reporter)
     with founding(settings, reporter) as (node, founded):
         story = Story(founded)
         key, _, _ = node.create_key(_CAP, 1.0)
@@ -74,7 +76,7 @@ def run_demo(settings: Settings, reporter: Reporter) -> Story:
             advance(1)
         _claim(node, story, reporter)
         _verify(node, story, reporter)
-        story.seconds = time.monotonic() - begun
+        story.seconds, story.stages = time.monotonic() - begun, reporter.stages
         story.document = _document(node, story)
     if story.problems:
         raise VerificationError("; ".join(story.problems))
@@ -263,6 +265,7 @@ def _document(node: Node, story: Story) -> dict[str, Any]:
             if row.slashed
         ],
         "seconds": round(story.seconds, 1),
+        "stages": [{"stage": title, "seconds": round(seconds, 1)} for title, seconds in story.stages],
         "home": str(node.home.path),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -32,3 +33,23 @@ class LogReporter:
         """Logs the beginning of the stage."""
         _LOG.info("%s (%d)", title, total)
         yield lambda _done, _of=total: None
+
+
+class TimedReporter:
+    """Passes every stage on to another reporter, and keeps how long each took.
+
+    Attributes:
+        stages: (title, seconds of wall clock) of the stages that ended, in order.
+    """
+
+    def __init__(self, inner: Reporter) -> None:
+        self._inner = inner
+        self.stages: list[tuple[str, float]] = []
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Advance]:
+        """Times the stage."""
+        begun = time.monotonic()
+        with self._inner.stage(title, total) as advance:
+            yield advance
+        self.stages.append((title, time.monotonic() - begun))

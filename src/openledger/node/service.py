@@ -87,6 +87,8 @@ class Node:
     def close(self) -> None:
         """Ends the background work, closes the database and the chain, and gives the folder back."""
         self._stop.set()
+        if "trainer" in self.__dict__:
+            self.trainer.stop()
         if self._worker is not None:
             self._worker.join(timeout=60)
         self.database.close()

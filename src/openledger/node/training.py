@@ -50,6 +50,14 @@ class Trainer:
         self._node = node
         self._lock = threading.Lock()
         self._progress: TrainingProgress | None = None
+        self._stopping = threading.Event()
+        self._worker: threading.Thread | None = None
+
+    def stop(self) -> None:
+        """Ends the job that was started, if one is under way, at its next step; nothing of it is kept."""
+        self._stopping.set()
+        if self._worker is not None:
+            self._worker.join()
 
     def progress(self) -> TrainingProgress | None:
         """The newest job; None if none was started."""
@@ -80,7 +88,8 @@ class Trainer:
                 self._lock.release()
 
         self._progress = TrainingProgress(job, name, "waiting", 0, 1)
-        threading.Thread(target=work, name=f"training-{name}", daemon=True).start()
+        self._worker = threading.Thread(target=work, name=f"training-{name}", daemon=True)
+        self._worker.start()
         return job
 
     def run(self, datanet: int, version: int, recipe: dict[str, Any], name: str, reporter: Reporter) -> int:
@@ -191,13 +200,13 @@ class _Watched:
     def stage(self, title: str, total: int) -> Iterator[Advance]:
         """A stage of the job."""
         self._stage = title
-        self._show(0, total)
-        yield lambda done, of=total: self._show(done, of)
+        self._advance(0, total)
+        yield lambda done, of=total: self._advance(done, of)
 
     def loss(self, step: int, steps: int, loss: float) -> None:
         """One training step."""
         self._losses.append(loss)
-        self._show(step, steps)
+        self._advance(step, steps)
 
     def finish(self) -> None:
         """The model is registered."""
@@ -208,6 +217,11 @@ class _Watched:
         """The job ended with an error."""
         message = str(error) if isinstance(error, OpenLedgerError) else f"{type(error).__name__}: {error}"
         self._show(0, 1, message)
+
+    def _advance(self, step: int, steps: int) -> None:
+        if self._trainer._stopping.is_set():
+            raise OpenLedgerError("the node was stopped before the model was registered; start the job again")
+        self._show(step, steps)
 
     def _show(self, step: int, steps: int, error: str = "") -> None:
         shown = _thin(self._losses)

@@ -79,8 +79,10 @@ def install_errors(app: FastAPI) -> None:
     """Gives every error of the API OpenAI's shape: ``{"error": {"message", "type", "param", "code"}}``."""
 
     @app.exception_handler(OpenLedgerError)
-    async def known(_request: Request, error: OpenLedgerError) -> JSONResponse:
+    async def known(request: Request, error: OpenLedgerError) -> JSONResponse:
         status, body = error_body(error)
+        if isinstance(error, NotFoundError) and not request.url.path.startswith("/v1/"):
+            body["error"]["code"] = "not_found"
         return JSONResponse(body, status)
 
     @app.exception_handler(RequestValidationError)
