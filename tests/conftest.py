@@ -118,10 +118,14 @@ def network(demo: Demo) -> Iterator[Network]:
 
 
 def _interrupt(home: Path, path: Path) -> tuple[int, str]:
+    # A shell that runs these tests in the background lets its children ignore Ctrl-C; a person's does not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     log = home.parent / "interrupted.log"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [*COMMAND, "demo", "--home", str(home), "--json", str(path)], stdout=stream, stderr=subprocess.STDOUT
+            [*COMMAND, "demo", "--home", str(home), "--json", str(path)],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
         )
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while _INTERRUPT_AFTER not in log.read_text() and time.monotonic() < deadline and process.poll() is None:

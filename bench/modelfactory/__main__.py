@@ -3,10 +3,10 @@
 Run ``python -m bench.modelfactory``; the table goes to ``bench/results/modelfactory.json`` and to the terminal, about a
 quarter of an hour on two cores. Base: the one that ships. Records: those of the exploits Datanet, in the order of their hashes.
 
-The short runs train 360 records, less the held-out ones, for five epochs with the batch in one part, hence on one thread. The full runs train
-on every record that is not held out and then ask 100 of them. Columns: mean loss over the last epoch, nats per record, each
-batch measured before its step; CPU seconds of the training; and, for full runs, answers that are right word for word and
-answers that hold every fact.
+The short runs train 360 records, less the held-out ones, for five epochs with the batch in one part, hence on one thread.
+The full runs train on every record that is not held out and then ask 100 of them. Columns: mean loss over the last epoch,
+nats per record, each batch measured before its step; CPU seconds of the training; and, for full runs, answers that are
+right word for word and answers that hold every fact.
 """
 
 from __future__ import annotations
