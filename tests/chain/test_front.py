@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from openledger.chain import DevChain, devchain
 from openledger.chain.front import MAX_BATCH, MAX_BODY
+from openledger.chain.limits import RateLimit
 from tests.chain.conftest import Network
 
 Rpc = Callable[..., Any]
@@ -90,6 +93,8 @@ def test_a_notification_alone_gets_no_body(network: Network) -> None:
         ('{"id": 1}', -32600),
         ('{"id": 1, "method": 5}', -32600),
         ('{"id": {}, "method": "eth_chainId"}', -32600),
+        ('{"id": true, "method": "eth_chainId"}', -32600),
+        ('{"jsonrpc": "1.0", "id": 1, "method": "eth_chainId"}', -32600),
         ('{"id": 1, "method": "eth_getBalance", "params": {"address": "0x"}}', -32602),
         ('{"id": 1, "method": "eth_sendRawTransaction", "params": []}', -32602),
         ('{"id": 1, "method": "eth_sendRawTransaction", "params": [5]}', -32602),
@@ -131,3 +136,25 @@ def test_the_same_front_can_be_mounted_in_another_application(network: Network) 
     assert answer.json()["result"] == hex(161201)
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
     assert client.get("/").status_code == 405
+
+
+def test_too_many_requests_get_429_and_the_time_to_wait(tmp_path: Path) -> None:
+    with DevChain(tmp_path, limit=RateLimit(0.1, 5)) as dev:
+        batch = httpx.post(dev.rpc_url, json=[_request("eth_chainId")] * 4)
+        assert len(batch.json()) == 4
+        assert httpx.post(dev.rpc_url, json=[_request("eth_chainId")] * 2).status_code == 429
+        assert httpx.post(dev.rpc_url, json=_request("eth_chainId")).status_code == 200
+        refused = httpx.post(dev.rpc_url, json=_request("eth_chainId", identifier=9))
+        assert refused.status_code == 429
+        assert 1 <= int(refused.headers["retry-after"]) <= 10
+        assert refused.json()["id"] == 9
+        assert refused.json()["error"]["code"] == -32005
+
+
+def test_when_too_many_transactions_wait_the_pool_says_that_it_is_full(
+    network: Network, rpc: Rpc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devchain, "_MOST_WAITING", 0)
+    answer = rpc(_request("eth_sendRawTransaction", "0x02"))
+    assert answer["error"]["code"] == -32000
+    assert "txpool is full" in answer["error"]["message"]

@@ -30,6 +30,7 @@ from openledger.chain.anvil import Anvil, RpcError
 from openledger.chain.files import sync_folder, write_atomic
 from openledger.chain.front import Front, FrontServer
 from openledger.chain.journal import BlockRecord, Journal
+from openledger.chain.limits import RateLimit
 from openledger.chain.wallet import KeyStore
 from openledger.primitives import TOTAL_SUPPLY, ChainError, ConfigurationError, InputError, StorageError
 
@@ -44,11 +45,15 @@ SEQUENCER_FEE_VAULT = "0x4200000000000000000000000000000000000011"
 BASE_FEE_VAULT = "0x4200000000000000000000000000000000000019"
 """Where priority fees and base fees go; nothing is burnt, so that the supply stays whole."""
 
+REQUESTS_PER_SECOND, BURST = 500, 5_000
+"""What one client may ask of the front: more than a program needs, less than would keep the others out."""
+
 _ELASTICITY, _DENOMINATOR = 6, 250
 _HISTORY_BLOCKS = 256
 _SNAPSHOT_BLOCKS = 1_000
 _SNAPSHOTS_KEPT = 3
 _MOST_PER_BLOCK = 200
+_MOST_WAITING = 5_000
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,17 @@ class DevChain:
         chain_id: EIP-155 chain id.
         port: loopback port of the JSON-RPC front; 0 for any free one.
         idle_seconds: age of the last block at which a read makes a new one.
+        limit: what one client may ask of the front; :data:`REQUESTS_PER_SECOND` and :data:`BURST` if none is given.
     """
 
     def __init__(
-        self, home: Path, chain_id: int = DEFAULT_CHAIN_ID, *, port: int = 0, idle_seconds: float = 30.0
+        self,
+        home: Path,
+        chain_id: int = DEFAULT_CHAIN_ID,
+        *,
+        port: int = 0,
+        idle_seconds: float = 30.0,
+        limit: RateLimit | None = None,
     ) -> None:
         self.home = Path(home)
         self.chain_id = chain_id
@@ -95,6 +107,7 @@ class DevChain:
         self._folder = self.home / "chain"
         self._wanted_port = port
         self._idle_seconds = idle_seconds
+        self._limit = limit or RateLimit(REQUESTS_PER_SECOND, BURST)
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._failure: Exception | None = None
         self._lock_handle: int | None = None
@@ -126,7 +139,7 @@ class DevChain:
             self._failure = None
             self._sequencer = threading.Thread(target=self._sequence, name="chain-sequencer", daemon=True)
             self._sequencer.start()
-            self._front = Front(self._node.url, self.submit, self._refresh)
+            self._front = Front(self._node.url, self.submit, self._refresh, self._limit)
             self._server = FrontServer(self._front.app(), self._wanted_port)
         except BaseException:
             self.stop()
@@ -165,6 +178,11 @@ class DevChain:
         return f"http://127.0.0.1:{self._server.port}"
 
     @property
+    def ws_url(self) -> str:
+        """Address of the front for websockets."""
+        return self.rpc_url.replace("http", "ws", 1)
+
+    @property
     def front(self) -> Front:
         """The front, to mount its :meth:`~openledger.chain.front.Front.app` elsewhere."""
         if self._front is None:
@@ -184,8 +202,13 @@ class DevChain:
     def submit(self, raw: str) -> Future[str]:
         """Promises the hash of a raw transaction (0x hex) once its block is on disk.
 
-        The future raises RpcError if the node refused it, ChainError if it could not be included.
+        The future raises RpcError if the node refused it or too many wait, ChainError if it could not be included.
         """
+        if self._orders.qsize() >= _MOST_WAITING:
+            full: Future[str] = Future()
+            message = f"txpool is full: {_MOST_WAITING} transactions wait; try again later"
+            full.set_exception(RpcError({"code": -32000, "message": message}))
+            return full
         return self._order(_Order(raw, 0, Future()))
 
     def warp(self, seconds: int) -> None:
@@ -386,7 +409,10 @@ class DevChain:
         waiting: dict[str, _Order] = {}
         for order in orders:
             try:
-                waiting[str(self._node.call("eth_sendRawTransaction", order.raw))] = order
+                name = str(self._node.call("eth_sendRawTransaction", order.raw))
+                waiting[name] = order
+                if self._front is not None:
+                    self._front.feed.pending(name)
             except RpcError as error:
                 order.done.set_exception(error)
         while waiting and int(self._node.call("txpool_status")["pending"], 16) > 0:
@@ -403,8 +429,9 @@ class DevChain:
             order.done.set_exception(RpcError({"code": -32003, "message": message}))
 
     def _record(self, timestamp: int, base_fee: int, raws: dict[str, str]) -> list[str]:
-        """Makes a block out of what the node's pool holds and writes it down; returns the hashes included."""
-        included = self._make_block(timestamp, base_fee, [])
+        """Makes a block out of what the node's pool holds, writes it down and tells of it; returns the hashes included."""
+        block = self._make_block(timestamp, base_fee, [])
+        included = [str(name) for name in block["transactions"]]
         self._book.append(
             BlockRecord(
                 self._head.number,
@@ -414,20 +441,22 @@ class DevChain:
                 tuple(raws[name] for name in included),
             )
         )
+        if self._front is not None and not self._front.feed.idle:
+            self._front.feed.block(block, self._node.call("eth_getLogs", {"blockHash": self._head.hash}))
         return included
 
-    def _make_block(self, timestamp: int, base_fee: int, raws: list[str]) -> list[str]:
+    def _make_block(self, timestamp: int, base_fee: int, raws: list[str]) -> dict[str, Any]:
         node = self._node
         node.call("evm_setNextBlockTimestamp", hex(timestamp))
         node.call("anvil_setNextBlockBaseFeePerGas", hex(base_fee))
         for raw in raws:
             node.call("eth_sendRawTransaction", raw)
         node.call("evm_mine")
-        block = node.call("eth_getBlockByNumber", "latest", False)
+        block: dict[str, Any] = node.call("eth_getBlockByNumber", "latest", False)
         self._head = _head(block)
         # Set now and not only above, so that estimates and fee suggestions are for the block that will come.
         node.call("anvil_setNextBlockBaseFeePerGas", hex(self._head.next_base_fee()))
-        return [str(name) for name in block["transactions"]]
+        return block
 
     def _read_head(self) -> _Head:
         return _head(self._node.call("eth_getBlockByNumber", "latest", False))

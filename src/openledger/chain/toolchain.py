@@ -60,7 +60,7 @@ def find_program(name: str) -> Path:
             )
         return path
     for folder in (contracts_folder(), data_folder()):
-        if folder and (packaged := _packaged(folder / "node_modules", name)):
+        if folder and (packaged := packaged_program(folder / "node_modules", name)):
             return packaged
     if found := shutil.which(name):
         return Path(found)
@@ -132,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _packaged(modules: Path, name: str) -> Path | None:
+def packaged_program(modules: Path, name: str) -> Path | None:
+    """A program that came with Foundry's npm package of that name, in a ``node_modules`` folder; None if it is not there."""
     platform_name = _PACKAGES.get((sys.platform, platform.machine()))
     if platform_name is None:
         return None
