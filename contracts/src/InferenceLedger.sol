@@ -31,6 +31,9 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     /// @notice Most receipts in one batch; transaction pools cap a transaction at 128 KiB.
     uint256 public constant MAX_BATCH = 4_000;
 
+    /// @notice Bytes of a receipt's digest that are posted. Two receipts with one leaf cost 2^96 hashes to find.
+    uint256 public constant LEAF_BYTES = BatchTree.LEAF_BYTES;
+
     bytes32 public constant RECEIPT_TYPEHASH = keccak256(
         "Receipt(uint256 sequence,uint256 model,address consumer,address host,bytes32 promptHash,bytes32 outputHash,uint32 promptTokens,uint32 outputTokens,uint128 fee,bytes32 sharesRoot,uint256 seed,uint64 time)"
     );
@@ -51,8 +54,9 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     }
 
     /// @inheritdoc IInferenceLedger
-    function post(uint256 firstSequence, bytes32[] calldata leaves) external returns (uint256 batchId) {
-        uint256 count = leaves.length;
+    function post(uint256 firstSequence, bytes calldata leaves) external returns (uint256 batchId) {
+        require(leaves.length % LEAF_BYTES == 0, BrokenLeaf(leaves.length, LEAF_BYTES));
+        uint256 count = leaves.length / LEAF_BYTES;
         require(count > 0 && count <= MAX_BATCH, BatchSizeOutOfBounds(count, MAX_BATCH));
         uint64 expected = nextSequence[msg.sender];
         require(firstSequence == expected, WrongSequence(firstSequence, expected));
@@ -91,7 +95,7 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     }
 
     /// @inheritdoc IInferenceLedger
-    function verify(uint256 batchId, uint256 index, bytes32 leaf, bytes32[] calldata proof)
+    function verify(uint256 batchId, uint256 index, bytes24 leaf, bytes32[] calldata proof)
         external
         view
         returns (bool)
@@ -109,8 +113,8 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
         StoredBatch storage entry = _known(batchId);
         uint256 first = entry.firstSequence;
         if (receipt.host != entry.poster || receipt.sequence < first) return false;
-        return
-            BatchTree.verify(proof, receiptDigest(receipt), receipt.sequence - first, entry.count, entry.root);
+        bytes24 leaf = bytes24(receiptDigest(receipt));
+        return BatchTree.verify(proof, leaf, receipt.sequence - first, entry.count, entry.root);
     }
 
     /// @inheritdoc IInferenceLedger

@@ -7,11 +7,11 @@ import {VerdictTally} from "../src/libraries/VerdictTally.sol";
 import {Test} from "./utils/Test.sol";
 
 contract BatchTreeTest is Test {
-    function root(bytes32[] calldata leaves) external pure returns (bytes32) {
+    function root(bytes calldata leaves) external pure returns (bytes32) {
         return BatchTree.root(leaves);
     }
 
-    function verify(bytes32[] calldata proof, bytes32 leaf, uint256 index, uint256 count, bytes32 expected)
+    function verify(bytes32[] calldata proof, bytes24 leaf, uint256 index, uint256 count, bytes32 expected)
         external
         pure
         returns (bool)
@@ -25,15 +25,15 @@ contract BatchTreeTest is Test {
     {
         bytes32[] memory leaves = _leaves(bound(size, 1, 65), seed);
         bytes32[] memory tree = _tree(leaves);
-        vm.assertEq(this.root(leaves), tree[0], "root");
+        vm.assertEq(this.root(_packed(leaves)), tree[0], "root");
         for (uint256 i; i < leaves.length; ++i) {
             bytes32[] memory proof = _proof(tree, 2 * leaves.length - 2 - i);
-            vm.assertTrue(this.verify(proof, leaves[i], i, leaves.length, tree[0]), "proof holds");
+            vm.assertTrue(this.verify(proof, bytes24(leaves[i]), i, leaves.length, tree[0]), "proof holds");
             vm.assertTrue(
-                !this.verify(proof, keccak256("other"), i, leaves.length, tree[0]), "for its leaf only"
+                !this.verify(proof, bytes24(keccak256("other")), i, leaves.length, tree[0]), "for its leaf only"
             );
             vm.assertTrue(
-                !this.verify(proof, leaves[i], leaves.length, leaves.length, tree[0]), "inside the batch"
+                !this.verify(proof, bytes24(leaves[i]), leaves.length, leaves.length, tree[0]), "inside the batch"
             );
         }
     }
@@ -44,7 +44,7 @@ contract BatchTreeTest is Test {
         for (uint256 node = 1; node < 7; ++node) {
             for (uint256 index; index < 8; ++index) {
                 vm.assertTrue(
-                    !this.verify(_proof(tree, node), tree[node], index, 8, tree[0]),
+                    !this.verify(_proof(tree, node), bytes24(tree[node]), index, 8, tree[0]),
                     "an inner node is no leaf"
                 );
             }
@@ -54,7 +54,13 @@ contract BatchTreeTest is Test {
     function _leaves(uint256 size, bytes32 seed) private pure returns (bytes32[] memory leaves) {
         leaves = new bytes32[](size);
         for (uint256 i; i < size; ++i) {
-            leaves[i] = keccak256(abi.encode(seed, i));
+            leaves[i] = bytes24(keccak256(abi.encode(seed, i)));
+        }
+    }
+
+    function _packed(bytes32[] memory leaves) private pure returns (bytes memory packed) {
+        for (uint256 i; i < leaves.length; ++i) {
+            packed = bytes.concat(packed, bytes24(leaves[i]));
         }
     }
 

@@ -236,9 +236,10 @@ def test_fees_go_from_deposit_to_claim_and_not_a_wei_is_lost(network: Network) -
 
     receipt = Receipt(0, 1, consumer.address, host.address, *[bytes(32)] * 2, 3, 4, cap, bytes(32), 5, chain.time())
     digest = receipt.digest(chain.domain("InferenceLedger"))
-    chain.send(host, ledger.post(0, [digest, keccak(b"other")]))
+    leaves = [digest[:24], keccak(b"other")[:24]]
+    chain.send(host, ledger.post(0, b"".join(leaves)))
     batch = ledger.batchCount().call()
-    tree = MerkleTree([digest, keccak(b"other")])
+    tree = MerkleTree([leaf + bytes(8) for leaf in leaves])
     assert ledger.verifyReceipt(batch, receipt.as_tuple(), tree.proof(0)).call()
     for validator in validators:
         chain.send(validator, ledger.attest(batch, True, keccak(b"report")))
@@ -324,7 +325,7 @@ def test_a_vote_changes_a_parameter_and_the_next_batch_carries_it(tmp_path_facto
         dev.warp(61)
         chain.send(host, governor.functions.execute(*queued))
         assert parameters.functions.get(parameter_key("fee.host")).call() == 100_000
-        chain.send(host, chain.contract("InferenceLedger").functions.post(0, [keccak(b"x")]))
+        chain.send(host, chain.contract("InferenceLedger").functions.post(0, keccak(b"x")[:24]))
         (batch,) = chain.events("InferenceLedger", "BatchPosted")
         assert batch["args"]["split"] == [600_000, 150_000, 100_000, 50_000, 50_000]
     finally:

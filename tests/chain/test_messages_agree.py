@@ -43,22 +43,22 @@ def test_a_receipts_digest_is_the_ledgers(network: Network, message: Receipt) ->
 def test_the_root_built_on_chain_is_the_trees(network: Network, size: int) -> None:
     chain, host = network.chain, network.staker(Role.HOST, 1_000)
     ledger = chain.contract("InferenceLedger").functions
-    leaves = [keccak(bytes([size, number])) for number in range(size)]
-    chain.send(host, ledger.post(0, leaves))
+    leaves = [keccak(bytes([size, number]))[:24] for number in range(size)]
+    chain.send(host, ledger.post(0, b"".join(leaves)))
     (event,) = chain.events("InferenceLedger", "BatchPosted", poster=host.address)
-    tree = MerkleTree(leaves)
+    tree = MerkleTree([leaf + bytes(8) for leaf in leaves])
     assert bytes(event["args"]["root"]) == tree.root
     batch = event["args"]["batchId"]
     for place in range(size):
         assert ledger.verify(batch, place, leaves[place], tree.proof(place)).call()
-        assert not ledger.verify(batch, place, keccak(leaves[place]), tree.proof(place)).call()
+        assert not ledger.verify(batch, place, keccak(leaves[place])[:24], tree.proof(place)).call()
 
 
-def test_two_thousand_receipts_cost_at_most_thirteen_hundred_gas_each(network: Network) -> None:
+def test_two_thousand_receipts_cost_less_than_a_thousand_gas_each(network: Network) -> None:
     chain, host = network.chain, network.staker(Role.HOST, 1_000)
-    leaves = [keccak(number.to_bytes(4, "big")) for number in range(2_000)]
-    receipt = chain.send(host, chain.contract("InferenceLedger").functions.post(0, leaves))
-    assert receipt["gasUsed"] <= 1_300 * 2_000
+    leaves = [keccak(number.to_bytes(4, "big"))[:24] for number in range(2_000)]
+    receipt = chain.send(host, chain.contract("InferenceLedger").functions.post(0, b"".join(leaves)))
+    assert receipt["gasUsed"] < 1_000 * 2_000
 
 
 def _digest(function: Callable[..., object], message: Contribution | Voucher | Receipt) -> bytes:

@@ -274,7 +274,8 @@ def test_every_receipt_is_proven_from_calldata_alone(world) -> None:
     for sequence, body in enumerate(world.bodies[1]):
         proof = proof_from_chain(world.chain, world.address("host"), sequence)
         assert proof.holds()
-        assert (proof.batch, proof.index, proof.leaf, proof.root) == (1, sequence, body.digest(domain), posted.root)
+        assert (proof.batch, proof.index, proof.root) == (1, sequence, posted.root)
+        assert proof.leaf == body.digest(domain)[:24]
     with pytest.raises(NotFoundError, match="receipt 7 of host"):
         proof_from_chain(world.chain, world.address("host"), 7)
     with pytest.raises(NotFoundError, match="no batch 2"):

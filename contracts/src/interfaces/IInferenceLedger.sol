@@ -4,6 +4,9 @@ pragma solidity ^0.8.28;
 /// @title Every inference's receipt, by hash
 /// @notice A host posts the digests of its receipts in calldata; the Merkle root over them is built on chain. Receipts of
 /// one host are numbered without gaps. Validators recompute samples and attest.
+/// @dev A leaf is the first 24 bytes of a receipt's EIP-712 digest. Calldata is what a batch pays for (EIP-7623), and 192
+/// bits leave a host that wants two receipts under one leaf with a birthday search of 2^96 hashes; to find a receipt for
+/// a leaf that another has posted takes 2^192. A receipt's id, and what the host signs, stays the digest of 32 bytes.
 interface IInferenceLedger {
     /// @dev Signed as EIP-712 by the host. Hashes are salted; `fee` is in wei; `time` in seconds.
     struct Receipt {
@@ -46,6 +49,8 @@ interface IInferenceLedger {
     event BatchAttested(uint256 indexed batchId, address indexed validator, bool valid, bytes32 report);
 
     error BatchSizeOutOfBounds(uint256 size, uint256 maximum);
+    /// @notice The leaves are `length` bytes, which is no whole number of leaves of `leafBytes`.
+    error BrokenLeaf(uint256 length, uint256 leafBytes);
     error WrongSequence(uint256 given, uint256 expected);
     error HostNotActive(address account);
     error ValidatorNotActive(address account);
@@ -54,8 +59,9 @@ interface IInferenceLedger {
 
     /// @notice Posts the digests of the caller's next receipts. The caller needs the stake of a host.
     /// @param firstSequence Sequence of the first receipt: the caller's {nextSequence}.
-    /// @param leaves EIP-712 digests of the receipts, in the order of their sequences.
-    function post(uint256 firstSequence, bytes32[] calldata leaves) external returns (uint256 batchId);
+    /// @param leaves The first 24 bytes of each receipt's EIP-712 digest, one after the other, in the order of their
+    /// sequences. Nothing checks here that receipts stand behind them: a leaf without a receipt is never paid.
+    function post(uint256 firstSequence, bytes calldata leaves) external returns (uint256 batchId);
 
     /// @notice Puts a validator's finding on record. Needs the stake of a validator now and when the batch was posted.
     /// @param report Hash of the published report.
@@ -64,7 +70,7 @@ interface IInferenceLedger {
     /// @notice Whether `proof` leads from `leaf` to the batch's root in as many steps as place `index` has.
     /// @dev Pairs are sorted: this does not show that `leaf` stands at `index`, nor, by itself, that `leaf` is a leaf.
     /// Contracts must use {verifyReceipt}, which hashes the receipt and binds its place by its sequence.
-    function verify(uint256 batchId, uint256 index, bytes32 leaf, bytes32[] calldata proof)
+    function verify(uint256 batchId, uint256 index, bytes24 leaf, bytes32[] calldata proof)
         external
         view
         returns (bool);
@@ -82,6 +88,6 @@ interface IInferenceLedger {
     /// @notice Sum of the attesting validators' weights (as of the batch's block) by finding, in wei.
     function attestations(uint256 batchId) external view returns (uint128 valid, uint128 invalid);
     function hasAttested(uint256 batchId, address validator) external view returns (bool);
-    /// @notice EIP-712 digest that the host signs; it is the receipt's leaf.
+    /// @notice EIP-712 digest that the host signs; its first 24 bytes are the receipt's leaf.
     function receiptDigest(Receipt calldata receipt) external view returns (bytes32);
 }

@@ -1,6 +1,7 @@
-"""Batches on ``InferenceLedger``: every receipt's digest in calldata, the Merkle root built on chain.
+"""Batches on ``InferenceLedger``: every receipt's leaf in calldata, the Merkle root built on chain.
 
-Inclusion is proven from the chain alone: the leaves are read back from the posting transaction.
+A leaf is the first 24 bytes of the receipt's digest. Inclusion is proven from the chain alone: the leaves are read back from
+the posting transaction.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from openledger.primitives import (
 from openledger.settlement.receipts import ReceiptBody, check_shares_root
 
 LEDGER = "InferenceLedger"
+
+LEAF_BYTES = 24
+"""What is posted of a digest: two receipts with one leaf cost 2^96 hashes to find, and a byte of calldata costs 40 gas."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class InclusionProof:
     Attributes:
         batch: the batch's number.
         index: the leaf's place in it.
-        leaf: the receipt's digest as posted.
+        leaf: the 24 bytes of the receipt's digest that were posted.
         siblings: the Merkle proof.
         root: the root on chain.
         transaction: hash of the posting transaction.
@@ -78,7 +82,17 @@ class InclusionProof:
 
     def holds(self) -> bool:
         """Whether the siblings lead from the leaf to the root."""
-        return verify_proof(self.root, self.leaf, self.siblings)
+        return verify_proof(self.root, _node(self.leaf), self.siblings)
+
+
+def receipt_leaf(digest: bytes) -> bytes:
+    """A receipt's leaf on chain: the first 24 of its digest's 32 bytes."""
+    return digest[:LEAF_BYTES]
+
+
+def batch_tree(leaves: Sequence[bytes]) -> MerkleTree:
+    """The tree whose root the ledger builds over leaves of 24 bytes."""
+    return MerkleTree([_node(leaf) for leaf in leaves])
 
 
 def next_sequence(chain: Chain, host: str) -> int:
@@ -87,7 +101,7 @@ def next_sequence(chain: Chain, host: str) -> int:
 
 
 def post_batch(chain: Chain, wallet: LocalAccount, bodies: Sequence[ReceiptBody]) -> PostedBatch:
-    """Posts the digests of the host's next receipts, in order.
+    """Posts the leaves of the host's next receipts, in order.
 
     Raises:
         InputError: no receipt, another host's, or not the next sequences without a gap; nothing was sent.
@@ -107,9 +121,9 @@ def post_batch(chain: Chain, wallet: LocalAccount, bodies: Sequence[ReceiptBody]
                 "post the host's receipts in order and without a gap"
             )
     domain = chain.domain(LEDGER)
-    leaves = [body.digest(domain) for body in bodies]
+    leaves = [receipt_leaf(body.digest(domain)) for body in bodies]
     ledger = chain.contract(LEDGER)
-    receipt = chain.send(wallet, ledger.functions.post(first, leaves))
+    receipt = chain.send(wallet, ledger.functions.post(first, b"".join(leaves)))
     event = ledger.events.BatchPosted().process_receipt(receipt, errors=DISCARD)[0]
     return PostedBatch(
         number=event["args"]["batchId"],
@@ -141,8 +155,9 @@ def leaves_of(chain: Chain, number: int) -> tuple[tuple[bytes, ...], bytes]:
             "calldata; ask the poster for them"
         )
     _, arguments = ledger.decode_function_input(transaction["input"])
-    leaves = tuple(bytes(leaf) for leaf in arguments["leaves"])
-    root = MerkleTree(leaves).root
+    packed = bytes(arguments["leaves"])
+    leaves = tuple(packed[start : start + LEAF_BYTES] for start in range(0, len(packed), LEAF_BYTES))
+    root = batch_tree(leaves).root
     if root != bytes(event["args"]["root"]):
         raise VerificationError(
             f"batch {number}: the calldata gives the root {to_hex(root)}, the chain holds {to_hex(event['args']['root'])}"
@@ -181,7 +196,7 @@ def proof_from_chain(chain: Chain, host: str, sequence: int) -> InclusionProof:
         batch=number,
         index=index,
         leaf=leaves[index],
-        siblings=tuple(MerkleTree(leaves).proof(index)),
+        siblings=tuple(batch_tree(leaves).proof(index)),
         root=root,
         transaction=transaction,
         block_number=block_number,
@@ -203,8 +218,8 @@ def admit(
         index = sequence - first_sequence
         if body.receipt.host != host or not 0 <= index < len(leaves):
             refused[sequence] = f"it is not among the {len(leaves)} receipts of {host} from {first_sequence}"
-        elif body.digest(domain) != leaves[index]:
-            refused[sequence] = f"its digest is {to_hex(body.digest(domain))}, the chain holds {to_hex(leaves[index])}"
+        elif receipt_leaf(body.digest(domain)) != leaves[index]:
+            refused[sequence] = f"its digest is {to_hex(body.digest(domain))}, the chain holds {to_hex(leaves[index])}…"
         else:
             try:
                 check_shares_root(body)
@@ -213,3 +228,8 @@ def admit(
             else:
                 admitted.append(body)
     return admitted, refused
+
+
+def _node(leaf: bytes) -> bytes:
+    """A leaf as it stands in the tree: left-aligned in 32 bytes."""
+    return leaf.ljust(32, b"\0")

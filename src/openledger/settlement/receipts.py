@@ -63,7 +63,7 @@ class ReceiptBody:
         check_shares(self.shares, self.residual_ppm)
 
     def digest(self, domain: Domain) -> bytes:
-        """The receipt's id and its leaf on chain: the 32 bytes that the host signed."""
+        """The receipt's id: the 32 bytes that the host signed, of which the first 24 are its leaf on chain."""
         return self.receipt.digest(domain)
 
     def to_json(self) -> dict[str, Any]:

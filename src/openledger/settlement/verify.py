@@ -19,7 +19,7 @@ from openledger.primitives import (
     recover,
     to_hex,
 )
-from openledger.settlement.batches import LEDGER, find_batch, proof_from_chain
+from openledger.settlement.batches import LEDGER, find_batch, proof_from_chain, receipt_leaf
 from openledger.settlement.context import Blobs, TermsReader
 from openledger.settlement.receipts import PrivateBody, ReceiptBody, inference_fee, shares_root
 from openledger.settlement.recomputation import Recompute, Recomputed, answer_differences, share_differences
@@ -192,13 +192,14 @@ def _equal(name: str, expected: str, actual: str) -> Check:
 def _inclusion(name: str, chain: Chain, body: ReceiptBody, digest: bytes) -> Check:
     proof = proof_from_chain(chain, body.receipt.host, body.receipt.sequence)
     found = chain.contract(LEDGER).functions.verifyReceipt(proof.batch, body.receipt.as_tuple(), list(proof.siblings))
-    if proof.leaf != digest or not proof.holds() or not chain.call(found):
+    leaf = receipt_leaf(digest)
+    if proof.leaf != leaf or not proof.holds() or not chain.call(found):
         return Check(
-            name, False, to_hex(proof.leaf), to_hex(digest),
+            name, False, to_hex(proof.leaf), to_hex(leaf),
             f"place {proof.index} of batch {proof.batch} holds {to_hex(proof.leaf)}, another receipt",
         )  # fmt: skip
     where = f"place {proof.index} of batch {proof.batch} in transaction {to_hex(proof.transaction)}"
-    return Check(name, True, f"{to_hex(proof.leaf)} at {where}", to_hex(digest))
+    return Check(name, True, f"{to_hex(proof.leaf)} at {where}", to_hex(leaf))
 
 
 def _fee(name: str, chain: Chain, body: ReceiptBody) -> Check:
