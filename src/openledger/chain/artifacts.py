@@ -15,12 +15,16 @@ from openledger.primitives import NotFoundError, from_hex, keccak
 
 CONTRACTS = (
     "AccessManager",
+    "CommunityDistributor",
     "DatanetRegistry",
     "FeeEscrow",
     "GOPEN",
     "InferenceLedger",
     "ModelRegistry",
+    "OPEN",
     "OpenLedgerGovernor",
+    "OpenLockbox",
+    "OpenMinter",
     "RewardsDistributor",
     "RuntimeParameters",
     "StakeManager",
