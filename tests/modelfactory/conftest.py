@@ -58,6 +58,7 @@ def recipe() -> Recipe:
     return Recipe(
         rank=16,
         alpha=64,
+        upper_layers=1.0,
         epochs=60,
         batch_size=6,
         learning_rate=0.003,

@@ -19,7 +19,9 @@ from openledger.models import BaseModel, encode_dialogue
 from openledger.primitives import keccak, to_hex
 from openledger.primitives.errors import ConfigurationError, InputError, ModelError, NotFoundError
 
-SHORT = Recipe(rank=4, alpha=8, epochs=2, batch_size=4, holdout=0.0, checkpoints=(0.5, 1.0), precision="float32")
+SHORT = Recipe(
+    rank=4, alpha=8, upper_layers=1.0, epochs=2, batch_size=4, holdout=0.0, checkpoints=(0.5, 1.0), precision="float32"
+)
 
 
 def test_the_loss_falls_to_almost_nothing(run: TrainingRun) -> None:
@@ -242,3 +244,17 @@ def test_layers_of_other_families_can_be_adapted(
         "mlp.c_proj",
     }
     assert load_adapter(family, run.adapter)
+
+
+@pytest.mark.parametrize(("targets", "each"), [("feed-forward", 3), ("all-linear", 7), (("q_proj", "up_proj"), 2)])
+def test_the_upper_part_of_the_layers_can_be_adapted_alone(
+    base: BaseModel, records: list[TrainingRecord], tmp_path: Path, targets: str | tuple[str, ...], each: int
+) -> None:
+    count = base.model.config.num_hidden_layers
+    for share, adapted in ((1.0, count), (0.5, count - count // 2), (0.01, 1)):
+        recipe = replace(SHORT, epochs=1, target_modules=targets, upper_layers=share)
+        run = train(base, records, recipe, tmp_path / str(share))
+        layers = {name.split(".lora_")[0].split("layers.")[1] for name in read_weights(run.adapter)}
+        assert {int(layer.split(".")[0]) for layer in layers} == set(range(count - adapted, count))
+        assert len(layers) == adapted * each
+        assert load_adapter(base, run.adapter)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from openledger.modelfactory.evaluation import Evaluation, Score
+from openledger.modelfactory.recipe import Recipe
 from openledger.modelfactory.training import TrainingRun
 from openledger.primitives.errors import InputError
 from openledger.primitives.hashing import to_hex
@@ -108,12 +109,7 @@ def model_card(
             [
                 ("method", recipe.method),
                 ("rank, alpha", f"{recipe.rank}, {recipe.alpha:g}"),
-                (
-                    "layers",
-                    recipe.target_modules
-                    if isinstance(recipe.target_modules, str)
-                    else ", ".join(recipe.target_modules),
-                ),
+                ("layers", _layers(recipe)),
                 ("epochs, batch size", f"{recipe.epochs}, {recipe.batch_size}"),
                 ("learning rate", f"{recipe.learning_rate:g}, {recipe.schedule}"),
                 ("precision", recipe.precision),
@@ -152,3 +148,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def _layers(recipe: Recipe) -> str:
+    """Which layers were adapted, in words."""
+    targets = recipe.target_modules
+    kinds = targets if isinstance(targets, str) else ", ".join(targets)
+    return kinds if recipe.upper_layers == 1 else f"{kinds}, the upper {recipe.upper_layers:.0%} of the model"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from openledger.modelfactory.adapters import adapter_digest, load_adapter
 from openledger.modelfactory.training import TrainingRecord, TrainingRun, answer_losses, examples_of
-from openledger.models import BaseModel, Dialogue, decode_answer, encode_dialogue
+from openledger.models import BaseModel, Dialogue, decode_answer, encode_dialogue, pinned
 from openledger.primitives.canonical import canonical_bytes
 from openledger.primitives.errors import InputError, ModelError
 from openledger.primitives.hashing import keccak, to_hex
@@ -95,7 +97,7 @@ def evaluate(
     sample: int = 100,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Ask both models a sample of the trained records, greedily, and measure their losses.
+    """Ask both models a sample of the trained records, greedily, and measure their losses; each on a thread of its own.
 
     Args:
         base: the base model of the run.
@@ -126,15 +128,26 @@ def evaluate(
     facts = [tuple(fact for fact in record.facts if _plain(fact) in _plain(record.answer)) for record, _ in asked]
     tuned_model = None if adapter is None else load_adapter(base, adapter)
     in_all = len(asked) * (1 if tuned_model is None else 2)
+    done, counting = 0, threading.Lock()
 
-    def measured(model: torch.nn.Module, before: int) -> Score:
+    def count(answers: int) -> None:
+        nonlocal done
+        with counting:
+            done += answers
+            if progress is not None:
+                progress(done, in_all)
+
+    def measured(model: torch.nn.Module) -> Score:
+        with pinned():
+            return score(model)
+
+    def score(model: torch.nn.Module) -> Score:
         prompts = [dialogue.prompt_ids for _, dialogue in asked]
         longest = max(len(dialogue.answer_ids) for _, dialogue in asked) + 8
         answers: list[str] = []
         for first in range(0, len(prompts), _BATCH):
             answers += generate(model, base.tokenizer, prompts[first : first + _BATCH], longest)
-            if progress is not None:
-                progress(before + len(answers), in_all)
+            count(len(answers) - first)
         exact = sum(given == record.answer.strip() for given, (record, _) in zip(answers, asked, strict=True))
         contains = sum(
             bool(wanted) and all(_plain(fact) in _plain(given) for fact in wanted)
@@ -147,14 +160,16 @@ def evaluate(
             _mean_loss(model, left_out, base) if left_out else None,
         )
 
+    with ThreadPoolExecutor(2) as pool:
+        scores = list(pool.map(measured, [base.model] if tuned_model is None else [base.model, tuned_model]))
     return Evaluation(
         base_digest=base.digest,
         adapter_digest=None if adapter is None else adapter_digest(adapter),
         sampled=len(asked),
         with_facts=sum(map(bool, facts)),
         held_out=len(left_out),
-        base=measured(base.model, 0),
-        tuned=None if tuned_model is None else measured(tuned_model, len(asked)),
+        base=scores[0],
+        tuned=None if tuned_model is None else scores[1],
     )
 
 

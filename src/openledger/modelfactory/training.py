@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from openledger.modelfactory.adapters import adapter_digest, save_adapter
 from openledger.modelfactory.optimiser import Soap
-from openledger.modelfactory.recipe import ALL_LINEAR, Recipe
+from openledger.modelfactory.recipe import ALL_LINEAR, FEED_FORWARD, Recipe
 from openledger.models import BaseModel, Dialogue, encode_dialogue, pinned, shared_copy
 from openledger.primitives.canonical import parse_json
 from openledger.primitives.errors import ConfigurationError, InputError, ModelError, NotFoundError
@@ -374,36 +374,53 @@ def _with_adapter(base: BaseModel, recipe: Recipe, device: torch.device) -> Peft
         )
     else:
         model = shared_copy(base.model)
-    targets = recipe.target_modules
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=recipe.rank,
         lora_alpha=recipe.alpha,
-        target_modules=targets if targets == ALL_LINEAR else _layer_names(model, targets),
+        target_modules=_layer_names(model, recipe),
         lora_dropout=0.0,
         bias="none",
     )
     try:
         adapted = get_peft_model(model, config)
     except ValueError as error:
-        raise _no_such_layer(model, targets) from error
+        raise _no_such_layer(model, recipe.target_modules) from error
     placed: PeftModel = adapted if recipe.method == "qlora" else adapted.to(device)
     return placed
 
 
-def _layer_names(model: torch.nn.Module, targets: str | tuple[str, ...]) -> list[str]:
+def _layer_names(model: torch.nn.Module, recipe: Recipe) -> str | list[str]:
     """The layers to adapt, as peft matches them: by the end of their path."""
-    if not isinstance(targets, str):
-        return list(targets)
+    targets = recipe.target_modules
+    if recipe.upper_layers == 1 and targets != FEED_FORWARD:
+        return targets if isinstance(targets, str) else list(targets)
+    linears = [path.split(".") for path, part in model.named_modules() if _is_linear(part)]
+    numbers = {int(number) for names in linears if (number := _layer_number(names)) is not None}
+    lowest = min(int(len(numbers) * (1 - recipe.upper_layers)), len(numbers) - 1)
     found = set()
-    for path, part in model.named_modules():
-        names = path.split(".")
-        parents = [place for place, name in enumerate(names) if name in _FEED_FORWARD_PARENTS]
-        if _is_linear(part) and (parents or names[-1] in _FEED_FORWARD_LAYERS):
-            found.add(".".join(names[parents[-1] :] if parents else names[-1:]))
+    for names in linears:
+        number = _layer_number(names)
+        if (
+            _is_target(names, targets)
+            and (number is None) == (not numbers)
+            and (number is None or int(number) >= lowest)
+        ):
+            found.add(".".join(names[0 if number is None else names.index(number) - 1 :]))
     if not found:
         raise _no_such_layer(model, targets)
     return sorted(found)
+
+
+def _layer_number(names: list[str]) -> str | None:
+    """Which of the model's equal layers a module belongs to, by its path."""
+    return next((name for name in names if name.isdecimal()), None)
+
+
+def _is_target(names: list[str], targets: str | tuple[str, ...]) -> bool:
+    if targets == FEED_FORWARD:
+        return bool(_FEED_FORWARD_PARENTS & set(names)) or names[-1] in _FEED_FORWARD_LAYERS
+    return targets == ALL_LINEAR or any(f".{'.'.join(names)}".endswith(f".{target}") for target in targets)
 
 
 def _no_such_layer(model: torch.nn.Module, targets: str | tuple[str, ...]) -> ModelError:

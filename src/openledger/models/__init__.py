@@ -1,5 +1,6 @@
 """Base models and tokenizers: load them, identify them by hash, turn dialogues into tokens, pin the arithmetic."""
 
+from openledger.models.allocator import keep_freed_memory
 from openledger.models.base import BaseModel, load_base, model_digest, model_files, shared_copy
 from openledger.models.determinism import pinned
 from openledger.models.dialogue import (
@@ -19,6 +20,7 @@ __all__ = [
     "encode_dialogue",
     "encode_messages",
     "encode_text",
+    "keep_freed_memory",
     "load_base",
     "model_digest",
     "model_files",

@@ -14,7 +14,7 @@ from openledger.attribution import InfluenceIndex, Query, SpanIndex, shares
 from openledger.chain import Chain
 from openledger.datanets import Version
 from openledger.modelfactory import TrainingRun
-from openledger.models import BaseModel, encode_dialogue, load_base
+from openledger.models import BaseModel, encode_dialogue, keep_freed_memory, load_base
 from openledger.node.library import Library
 from openledger.openlora import Engine
 from openledger.primitives import ModelError, NotFoundError, VerificationError, from_hex, to_hex
@@ -93,6 +93,7 @@ class Shelf:
         # Serving, attribution and recomputation take turns on the pinned path, which is one thread; a pool of waiting
         # threads beside it only costs time.
         torch.set_num_threads(1)
+        keep_freed_memory()
         self.base = load_base(base)
         self.engine = Engine(self.base)
         self._chain = chain
