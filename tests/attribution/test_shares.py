@@ -11,36 +11,58 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openledger.attribution import Measurement, Query, build_index, gain_ppm, shares, verify
-from openledger.attribution.calibration import evidence
+from openledger.attribution.composition import composition, nonnegative, outstanding
 from openledger.primitives import PPM, InputError, VerificationError, keccak
 
 RECORDS = 24
 
 
 class Stand:
-    """What ``shares`` reads of an index, in any order of its records."""
+    """What ``shares`` reads of an index, in any order of its records; scores are what the codes give a query."""
 
-    def __init__(self, lengths: list[float], clusters: list[int], seniority: list[int]) -> None:
-        self.records = len(lengths)
-        self.lengths = np.asarray(lengths, np.float32)
+    chance = 0.3
+
+    def __init__(self, codes: np.ndarray, clusters: np.ndarray, seniority: np.ndarray, hashes: list[bytes]) -> None:
+        self.records = len(codes)
+        self._codes = codes
+        self.lengths = np.linalg.norm(codes, axis=1).astype(np.float32)
         self.floors = self.lengths / 10
-        self.clusters = np.asarray(clusters)
-        self.seniority = np.asarray(seniority)
-        self.unit, self.cap, self.base_mass = 1.0, 2.0, 0.1
-        self.record_hashes = tuple(keccak(bytes([place])) for place in range(self.records))
+        self.clusters, self.seniority = clusters, seniority
+        self.record_hashes = tuple(hashes)
+
+    def codes(self, places: list[int]) -> np.ndarray:
+        return self._codes[places]
+
+    def measured(self, query: np.ndarray, base_loss: float = 50.0, adapted_loss: float = 1.0) -> Measurement:
+        scores = (self._codes @ query).astype(np.float32)
+        return Measurement(scores, float(np.linalg.norm(query)), base_loss, adapted_loss)
+
+    def reordered(self, order: list[int]) -> Stand:
+        hashes = [self.record_hashes[place] for place in order]
+        return Stand(self._codes[order], self.clusters[order], self.seniority[order], hashes)
+
+
+def stand(codes: Any, clusters: Any = None) -> Stand:
+    """Records of these codes, each senior to the next, and each a group of its own unless clusters say otherwise."""
+    rows = np.asarray(codes, float)
+    groups = np.arange(len(rows)) if clusters is None else np.asarray(clusters)
+    return Stand(rows, groups, np.arange(len(rows)), [keccak(bytes([place])) for place in range(len(rows))])
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[Any, Measurement]:
-    count = draw(st.integers(1, RECORDS))
-    numbers = st.floats(-3, 3, width=32)
-    index = Stand(
-        draw(st.lists(st.floats(0.125, 4, width=32), min_size=count, max_size=count)),
-        draw(st.lists(st.integers(0, RECORDS), min_size=count, max_size=count)),
-        draw(st.lists(st.integers(0, 2), min_size=count, max_size=count)),
-    )
-    scores = np.asarray(draw(st.lists(numbers, min_size=count, max_size=count)), np.float32)
-    return index, Measurement(scores, draw(st.floats(0.1, 10)), draw(st.floats(0, 50)), draw(st.floats(0, 50)))
+def situations(draw: st.DrawFn) -> tuple[Stand, Measurement]:
+    count, size = draw(st.integers(1, RECORDS)), draw(st.integers(1, 6))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    codes = np.round(generator.normal(size=(count, size)), 1)
+    for place in range(1, count):
+        if draw(st.integers(0, 4)) == 0:
+            codes[place] = codes[generator.integers(place)]
+    same = {tuple(code): place for place, code in reversed(list(enumerate(codes)))}
+    groups = np.asarray([same[tuple(code)] for code in codes])
+    index = Stand(codes, groups, generator.integers(0, 3, count), [keccak(bytes([place])) for place in range(count)])
+    query = generator.normal(size=size) + draw(st.floats(0, 3)) * codes[generator.integers(count)]
+    losses = draw(st.floats(0, 50)), draw(st.floats(0, 50))
+    return index, index.measured(query, *losses)
 
 
 @given(situations())
@@ -57,8 +79,7 @@ def test_shares_do_not_depend_on_the_order_of_the_records(situation: tuple[Any, 
     index, measurement = situation
     order = list(range(index.records))
     random.shuffle(order)
-    moved = Stand(index.lengths[order].tolist(), index.clusters[order].tolist(), index.seniority[order].tolist())
-    there = shares(replace(measurement, scores=measurement.scores[order]), moved)
+    there = shares(replace(measurement, scores=measurement.scores[order]), index.reordered(order))
     assert {order[place]: share for place, share in there.ppm.items()} == shares(measurement, index).ppm
 
 
@@ -75,26 +96,91 @@ def test_identical_records_get_identical_shares_and_juniors_of_a_group_get_none(
         assert not any(place in found.ppm for place in members if index.seniority[place] > first)
 
 
-def test_what_leans_a_little_on_everyone_credits_nobody_and_what_stands_out_is_credited() -> None:
-    spread = np.linspace(0.5, 1.0, RECORDS)
-    index: Any = Stand([1.0] * RECORDS, list(range(RECORDS)), list(range(RECORDS)))
-    crowd = Measurement(spread.astype(np.float32), 1.0, 10.0, 1.0)
-    assert shares(crowd, index).ppm == {}
-    peak = spread.copy()
-    peak[7] = 4.0
-    assert set(shares(replace(crowd, scores=peak.astype(np.float32)), index).ppm) == {7}
+@given(situations(), st.integers(2, 100), st.booleans())
+def test_splitting_one_record_among_names_gains_nothing(
+    situation: tuple[Any, Measurement], names: int, known: bool
+) -> None:
+    index, measurement = situation
+    codes = index.codes(list(range(index.records)))
+    copies = np.repeat(codes[:1], names - 1, axis=0)
+    group = index.clusters[:1] if known else np.arange(names - 1) + 1000
+    split = Stand(
+        np.concatenate([codes, copies]),
+        np.concatenate([index.clusters, np.broadcast_to(group, names - 1)]),
+        np.concatenate([index.seniority, np.full(names - 1, index.seniority[0])]),
+        [*index.record_hashes, *(keccak(b"name", bytes([place])) for place in range(names - 1))],
+    )
+    scores = np.concatenate([measurement.scores, np.repeat(measurement.scores[:1], names - 1)])
+    after = shares(replace(measurement, scores=scores), split, minimum_ppm=1)
+    if known:
+        alike = [place for place in range(index.records) if index.clusters[place] == index.clusters[0]]
+        before = shares(measurement, index, minimum_ppm=1)
+        names_of_it = [*alike, *range(index.records, split.records)]
+        had = sum(before.ppm.get(place, 0) for place in alike)
+        assert sum(after.ppm.get(place, 0) for place in names_of_it) <= had * 1.02 + names
+    assert PPM - after.residual_ppm <= gain_ppm(measurement)
 
 
-def test_evidence_is_what_exceeds_both_the_records_own_noise_and_the_querys() -> None:
+def test_a_record_that_explains_the_output_is_credited_with_what_the_adapter_gained() -> None:
+    index: Any = stand([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    assert shares(index.measured(np.asarray([2.0, 0.0, 0.0])), index).ppm == {0: 980_000}
+
+
+def test_what_is_explained_of_unrelated_outputs_too_is_not_credited() -> None:
+    index: Any = stand([[1.0, 0.0], [-1.0, 0.0]])
+    explained = 0.6
+    found = shares(index.measured(np.asarray([explained**0.5, (1 - explained) ** 0.5])), index)
+    assert found.ppm[0] == pytest.approx(980_000 * (explained - 0.3) / 0.7, abs=2)
+    assert shares(index.measured(np.asarray([0.5, 1.0])), index).ppm == {}
+
+
+def test_a_paraphrase_takes_nothing_of_an_output_that_the_original_explains() -> None:
+    original, paraphrase = [1.0, 0.0], [0.8, 0.6]
+    index: Any = stand([original, paraphrase])
+    assert set(shares(index.measured(np.asarray(original)), index).ppm) == {0}
+
+
+def test_a_longer_gradient_earns_no_more() -> None:
+    query = np.asarray([1.0, 1.0, 0.1])
+    plain, loud = (stand([[1.0, 0.0, 0.0], [0.0, length, 0.0]]) for length in (1.0, 30.0))
+    assert shares(plain.measured(query), plain).ppm == shares(loud.measured(query), loud).ppm  # type: ignore[arg-type]
+
+
+def test_pieces_of_a_record_earn_no_more_than_the_whole() -> None:
+    whole: Any = stand([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0]])
+    pieces: Any = stand([[1.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    query = np.asarray([1.0, 1.1, 0.9])
+    assert (
+        sum(shares(pieces.measured(query), pieces).ppm.values()) <= 1.02 * shares(whole.measured(query), whole).ppm[0]
+    )
+
+
+def test_only_what_stands_out_from_the_records_noise_and_from_the_querys_takes_part() -> None:
     scores = np.asarray([0.0, 0.1, -0.1, 0.1, -0.1, 0.0, 0.1, -0.1, 5.0])
-    noise = 8 * 1.4826 * 0.1
-    assert evidence(scores, np.zeros(9)) == pytest.approx([0.0] * 8 + [5.0 - noise])
-    assert evidence(scores, np.full(9, 3.0)) == pytest.approx([0.0] * 8 + [2.0])
-    assert evidence(scores[-3:], np.zeros(3)) == pytest.approx([0.1, 0.0, 5.0])
+    assert np.flatnonzero(outstanding(scores, np.zeros(9))).tolist() == [8]
+    assert not outstanding(scores, np.full(9, 5.0)).any()
+    assert np.flatnonzero(outstanding(scores[-3:], np.zeros(3))).tolist() == [0, 2]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 12), st.integers(1, 8))
+def test_parts_are_the_non_negative_least_squares_solution(seed: int, count: int, size: int) -> None:
+    generator = np.random.default_rng(seed)
+    rows = generator.normal(size=(count, size))
+    directions = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    query = generator.normal(size=size)
+    cosines = directions @ query / np.linalg.norm(query)
+    weights = nonnegative(directions @ directions.T, cosines)
+    slope = cosines - directions @ directions.T @ weights
+    assert (weights >= 0).all()
+    assert slope.max() < 1e-5
+    assert np.abs(slope[weights > 0]).max(initial=0) < 1e-5
+    parts = composition(cosines, directions)
+    assert (parts >= 0).all()
+    assert parts.sum() <= PPM + count
 
 
 def test_no_gain_or_no_gradient_leaves_everything_with_the_base_model() -> None:
-    index: Any = Stand([1.0], [0], [0])
+    index: Any = stand([[1.0]])
     strong = Measurement(np.ones(1, np.float32), 1.0, 10.0, 1.0)
     assert shares(strong, index).ppm[0] > PPM // 2
     for quiet in (replace(strong, adapted_loss=10.0), replace(strong, base_loss=0.0), replace(strong, norm=0.0)):
@@ -103,7 +189,7 @@ def test_no_gain_or_no_gradient_leaves_everything_with_the_base_model() -> None:
 
 @pytest.mark.parametrize("change", [{"scores": np.ones(2, np.float32)}, {"norm": float("nan")}, {"base_loss": np.inf}])
 def test_a_measurement_that_does_not_fit_is_refused(change: dict[str, Any]) -> None:
-    index: Any = Stand([1.0], [0], [0])
+    index: Any = stand([[1.0]])
     with pytest.raises(InputError):
         shares(replace(Measurement(np.ones(1, np.float32), 1.0, 10.0, 1.0), **change), index)
 

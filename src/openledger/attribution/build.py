@@ -67,8 +67,8 @@ def build_index(
         settings: how the index is made.
         output: folder to write it to, which must not exist; it appears whole or not at all.
         progress: told how far the work is.
-        unrelated: queries that no record should influence, such as held-out records; they set the noise floor
-            together with the records themselves.
+        unrelated: the model's own answers to questions that no record is about; what records explain of them by
+            chance is not credited. Eight are needed; otherwise the records' own answers have to do.
         clusters: for each record a number that near-duplicates have in common; found by itself when None.
         workers: checkpoints that are worked on at the same time, each on one thread.
 

@@ -37,7 +37,7 @@ from openledger.primitives.canonical import canonical_bytes, parse_json
 from openledger.primitives.errors import InputError, ModelError, StorageError, VerificationError
 from openledger.primitives.hashing import from_hex, keccak, to_hex
 
-FORMAT = "openledger-influence-1"
+FORMAT = "openledger-influence-2"
 _MANIFEST = "manifest.json"
 _TENSORS = "index.safetensors"
 _CONFIG_FIELDS = (
@@ -202,8 +202,7 @@ class InfluenceIndex:
         clusters: groups of near-duplicates: a number for each record, int64 [records].
         floors: noise in each record's score for a query of length one, float32 [records].
         lengths: length of each record's code, float32 [records].
-        unit, cap, base_mass: scale of scores for a query of length one: the median length of a code, the length
-            above which a record is an outlier, and the base model's own part.
+        chance: the part of an output that records explain where they have no business, 0 to 0.9.
     """
 
     def __init__(self, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
@@ -217,7 +216,7 @@ class InfluenceIndex:
         self.clusters: NDArray[np.int64] = tensors["records.clusters"].numpy()
         self.floors: NDArray[np.float32] = tensors["records.floors"].numpy()
         self.lengths: NDArray[np.float32] = tensors["records.lengths"].numpy()
-        self.unit, self.cap, self.base_mass = (float(value) for value in tensors["calibration"])
+        self.chance = float(tensors["calibration"])
         self._embedding = Embedding(manifest.blocks, _metric(manifest, tensors))
         bits, scales = tensors["projection.bits"], tensors["projection.scales"]
         self._projection = Projection(bits, scales, self._embedding.sketch.size).opened()
@@ -228,6 +227,12 @@ class InfluenceIndex:
     def records(self) -> int:
         """Number of records."""
         return self.manifest.records
+
+    def codes(self, places: Sequence[int]) -> NDArray[np.float64]:
+        """The codes of some records, float64 [records, components]."""
+        wanted = list(places)
+        found: NDArray[np.float64] = (self._codes[wanted].double() * self._scales[wanted].double()[:, None]).numpy()
+        return found
 
     def digest(self) -> bytes:
         """keccak-256 of the manifest, which names everything else by hash: 32 bytes."""
@@ -398,7 +403,7 @@ class Contents:
             "records.clusters": torch.from_numpy(self.clusters),
             "records.floors": noise.floors.contiguous(),
             "records.lengths": noise.lengths.contiguous(),
-            "calibration": torch.tensor([noise.unit, noise.cap, noise.base_mass], dtype=torch.float64),
+            "calibration": torch.tensor(noise.chance, dtype=torch.float64),
         }
         for place, basis in enumerate(self.metric.bases.matrices):
             tensors[f"basis.{place}.values"], tensors[f"basis.{place}.scales"] = basis.values, basis.scales
@@ -469,7 +474,7 @@ def _check_tensors(manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
         "records.clusters": (count,),
         "records.floors": (count,),
         "records.lengths": (count,),
-        "calibration": (3,),
+        "calibration": (),
     }
     size = sum(block.size for block in manifest.blocks)
     weighted = sum(stage.weight > 0 for stage in manifest.stages)

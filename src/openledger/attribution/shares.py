@@ -1,12 +1,14 @@
 """From influence to shares: who is credited with an output, in integer parts per million.
 
-1. Scores are divided by the length of the query's embedding, and an outlier's by how far it exceeds the cap.
-2. Near-duplicates are one: their scores are averaged (netted). What exceeds both the record's floor and the query's own
-   noise is the credit (``calibration.evidence``). It goes to the most senior members alone, in equal parts, so
-   that a copy earns nothing and takes nothing.
-3. The credits stand beside the base model's own part, and all together beside the gain: how much of the output's loss
-   under the base model the adapter took away. ``share = gain x credit / (base part + all credits)``.
-4. Everything is rounded to integers before the division; shares are rounded down, and those below the minimum are not
+1. Near-duplicates are one: the most senior members of a group stand for all of it, and take its credit in equal parts.
+   A copy earns nothing and takes nothing.
+2. Groups whose score stands out from noise explain the output together (``composition``): each has a part, and the parts
+   sum to at most one.
+3. What records explain of outputs they have no business in is chance (``calibration``). The credit of all records is
+   ``(explained - chance) / (1 - chance)``, and none where that is negative.
+4. ``share = gain x credit x part / explained``. The gain is how much of the output's loss under the base model
+   the adapter took away.
+5. Everything is rounded to integers before the division; shares are rounded down, and those below the minimum are not
    paid. What is left is the residual, which belongs to the base model. So shares do not depend on the order of
    the records, identical records get identical shares, and the sum is exactly 1,000,000.
 
@@ -18,14 +20,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from openledger.attribution.calibration import evidence
+from openledger.attribution.composition import composition, outstanding
 from openledger.attribution.index import InfluenceIndex, Measurement
 from openledger.primitives.amounts import PPM
 from openledger.primitives.errors import InputError
 
 MINIMUM_PPM = 1_000
-_STEPS = 10_000
 _GAIN_STEPS = 1_000
 
 
@@ -78,20 +80,36 @@ def shares(measurement: Measurement, index: InfluenceIndex, minimum_ppm: int = M
     gain = gain_ppm(measurement)
     if gain == 0 or measurement.norm <= 0:
         return Shares({}, PPM)
-    capped = measurement.scores.astype(np.float64) / measurement.norm
-    capped *= index.cap / np.maximum(index.lengths.astype(np.float64), index.cap)
-    groups = _seniors(index)
-    means = np.asarray([np.mean(np.sort(capped[members])) for members in groups])
-    floors = np.asarray([np.mean(np.sort(index.floors[members].astype(np.float64))) for members in groups])
-    credited_steps = np.rint(_STEPS * evidence(means, floors) / index.unit).astype(np.int64).tolist()
-    credited = [(members, credit) for members, credit in zip(groups, credited_steps, strict=True) if credit > 0]
-    whole = max(1, round(_STEPS * index.base_mass / index.unit)) + sum(credit for _, credit in credited)
+    groups = sorted(_seniors(index), key=lambda seniors: min(index.record_hashes[place] for place in seniors))
+    if not groups:
+        return Shares({}, PPM)
+    scores = measurement.scores.astype(np.float64) / measurement.norm
+    means = np.asarray([np.mean(np.sort(scores[seniors])) for seniors in groups])
+    floors = np.asarray([np.mean(np.sort(index.floors[seniors].astype(np.float64))) for seniors in groups])
+    near = [places for places, stands in zip(groups, outstanding(means, floors), strict=True) if stands]
+    parts = _parts(index, near, means[outstanding(means, floors)])
+    explained = sum(parts)
+    chance = round(index.chance * PPM)
+    credit = PPM * max(0, min(explained, PPM) - chance) // (PPM - chance)
     ppm: dict[int, int] = {}
-    for seniors, credit in credited:
-        share = gain * credit // (whole * len(seniors))
+    for seniors, part in zip(near, parts, strict=True):
+        share = gain * credit * part // (PPM * explained * len(seniors)) if explained else 0
         if share >= minimum_ppm:
             ppm |= dict.fromkeys(seniors, share)
     return Shares(dict(sorted(ppm.items())), PPM - sum(ppm.values()))
+
+
+def _parts(index: InfluenceIndex, groups: list[list[int]], means: NDArray[np.float64]) -> list[int]:
+    """The part of the output that each group explains, in ppm."""
+    if not groups:
+        return []
+    codes = np.stack(
+        [np.mean(index.codes(sorted(places, key=index.record_hashes.__getitem__)), axis=0) for places in groups]
+    )
+    lengths = np.linalg.norm(codes, axis=1)
+    alive = np.maximum(lengths, 1e-30)
+    parts: list[int] = composition(means / alive, codes / alive[:, None]).tolist()
+    return parts
 
 
 def _seniors(index: InfluenceIndex) -> list[list[int]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from web3.logs import DISCARD
 
-from openledger.attribution import Checkpoint, Query, TrainingExample, build_index
+from openledger.attribution import Checkpoint, TrainingExample, build_index
 from openledger.modelfactory import (
     DataSource,
     Evaluation,
@@ -24,10 +24,11 @@ from openledger.modelfactory import (
     model_card,
     train,
 )
-from openledger.models import BaseModel, encode_dialogue
+from openledger.models import BaseModel
 from openledger.node.people import BUILDER
 from openledger.node.progress import Advance, Reporter
 from openledger.node.serving import INDEX, read_version
+from openledger.node.unrelated import unrelated_answers
 from openledger.node.views import TrainingProgress
 from openledger.primitives import InputError, OpenLedgerError, canonical_bytes, to_hex
 from openledger.storage import ModelRecord
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 INPUT_PRICE = 10**16
 OUTPUT_PRICE = 4 * 10**16
 """Prices in wei per 1,000 tokens of a model whose builder names none: 0.01 and 0.04 OPEN."""
-
-
-_MOST_UNRELATED = 32
 
 
 class Trainer:
@@ -126,7 +124,7 @@ class Trainer:
                     _examples(node, base, records, run),
                     output=folder / "run" / INDEX,
                     progress=lambda done, _what: advance(round(100 * done)),
-                    unrelated=_unrelated(base, records, run),
+                    unrelated=unrelated_answers(base, run),
                 )
             (folder / "run" / "evaluation.json").write_bytes(canonical_bytes(evaluation.to_json()))
             run_hash = node.blobs.put_folder(folder / "run")
@@ -284,17 +282,6 @@ def _examples(node: Node, base: BaseModel, records: list[TrainingRecord], run: T
         TrainingExample(dialogue.token_ids, dialogue.prompt_length, 1.0, record.record_hash, places[record.record_hash])
         for record, dialogue in examples_of(base, records, run)
     ]
-
-
-def _unrelated(base: BaseModel, records: list[TrainingRecord], run: TrainingRun) -> list[Query]:
-    """Held-out records: outputs that no single trained record should have shaped. They set the index's noise floor."""
-    held_out = set(run.held_out)
-    dialogues = [
-        encode_dialogue(base.tokenizer, record.question, record.answer)
-        for record in records
-        if record.record_hash in held_out
-    ]
-    return [Query(dialogue.token_ids, dialogue.prompt_length) for dialogue in dialogues[:_MOST_UNRELATED]]
 
 
 def _fresh(folder: Path) -> Path:
