@@ -1,6 +1,7 @@
 """What was stored is read back or an error is raised; nothing is half-written."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from openledger.primitives import InputError, NotFoundError, StorageError, canonical_bytes, keccak, to_hex
 from openledger.storage import BlobStore, Database, ReceiptRecord
-from openledger.storage.tables import Table
+from openledger.storage.tables import StateRecord, Table
 
 
 @given(st.binary(max_size=200))
@@ -107,3 +108,37 @@ def test_the_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path) -> N
 def test_a_database_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="could not open the database"):
         Database(f"sqlite:///{tmp_path / 'missing' / 'node.sqlite'}")
+
+
+def test_a_blob_that_the_disk_refuses_in_its_middle_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    kept = store.put(b"kept")
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=r"could not store a blob of 1,000,000 bytes.*free some space"):
+            store.put(bytes(1_000_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
+    assert store.get(kept) == b"kept"
+    assert store.get(store.put(bytes(1_000_000))) == bytes(1_000_000)
+
+
+def test_what_a_full_database_refuses_is_not_half_written(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'node.sqlite'}")
+    database.set_state("before", 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="nothing was written"), database.session() as session:
+            session.add(StateRecord(name="first", value="small"))
+            session.flush()
+            session.add(StateRecord(name="second", value="x" * (4 << 20)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (database.state("before"), database.state("first"), database.state("second")) == (1, None, None)
+    database.set_state("second", "y" * (4 << 20))
+    assert len(database.state("second")) == 4 << 20
+    database.close()

@@ -46,7 +46,9 @@ class Database:
             with Session(self._engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except SQLAlchemyError as error:
-            raise StorageError(f"the database refused, nothing was written: {_reason(error)}") from error
+            raise StorageError(
+                f"the database refused, nothing was written: {_reason(error)}; mend that (a full disk, say) and try again"
+            ) from error
 
     def state(self, name: str, default: Any = None) -> Any:
         """The small fact stored under ``name``, or ``default``."""
