@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test test-network lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory clean
+.PHONY: help setup demo up test test-network chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: $(READY) lint artifacts-check contracts-test ## Run every check and the te
 test-network: $(READY) ## Run the main job, then the tests that use its network: openai client, browser, power cut
 	bash tools/browser.sh
 	$(BIN)/python -m pytest -m network
+
+chain-kills: $(READY) ## Kill the embedded chain 220 times under load and check that it lost nothing; a quarter of an hour
+	$(BIN)/python -m bench.chain_kills
 
 lint: $(READY) ## Style, types and floors
 	$(BIN)/ruff check .

@@ -259,32 +259,60 @@ class DevChain:
 
     def _restore(self) -> None:
         genesis = self._genesis()
-        records: list[BlockRecord] | None = None
+        self._boot(genesis)
+        journal = self._journal = Journal(
+            self._folder / "journal.jsonl", chain_id=self.chain_id, genesis=self._read_head().hash
+        )
+        while not self._replay_from_some_state(genesis, journal):
+            # What follows a damaged block cannot be computed without it, nor without a later snapshot.
+            gap = journal.missing()[-1]
+            lost = journal.height - gap + 1
+            aside = journal.set_aside(gap)
+            _LOG.error(
+                "block %d of the journal is damaged: the chain goes on from block %d, and %d blocks are lost, those after the "
+                "damage included; the damaged journal is kept as %s, and a backup of it would bring them back",
+                gap, gap - 1, lost, aside,
+            )  # fmt: skip
+        if missing := journal.missing():
+            _LOG.warning(
+                "blocks %s of the journal are damaged; nothing is lost as long as a later snapshot is there: copy the folder "
+                "now", ", ".join(map(str, missing)),
+            )  # fmt: skip
+        journal.forget()
+        self._last_snapshot = max((number for number, _ in self._snapshots()), default=0)
+
+    def _replay_from_some_state(self, genesis: dict[str, Any], journal: Journal) -> bool:
+        """Replays the journal from the newest state that leads to its end; False if a damaged block is in the way of all."""
+        fresh = True
         for height, snapshot in [*self._snapshots(), (0, None)]:
-            self._boot(genesis)
-            if records is None:
-                self._journal = Journal(
-                    self._folder / "journal.jsonl", chain_id=self.chain_id, genesis=self._read_head().hash
-                )
-                records = list(self._journal.records())
+            # A block can ask for the hashes of 256 blocks before it, which a snapshot does not hold.
+            if snapshot is not None and height > journal.height - _HISTORY_BLOCKS:
+                continue
+            if not all(number in journal.blocks for number in range(max(height, 1), journal.height + 1)):
+                continue
+            if not fresh:
+                self._boot(genesis)
+            fresh = False
             try:
-                # A block can ask for the hashes of 256 blocks before it, which a snapshot does not hold.
-                if snapshot is not None and height > len(records) - _HISTORY_BLOCKS:
-                    continue
-                self._replay(records, height, snapshot)
+                self._replay(journal, height, snapshot)
             except (StorageError, RpcError) as error:
                 if snapshot is None:
                     raise StorageError(str(error)) from error
                 _LOG.warning("%s cannot be used (%s); trying an older state", snapshot, error)
                 continue
-            self._last_snapshot = max((number for number, _ in self._snapshots()), default=0)
-            return
+            return True
+        if not journal.missing():
+            raise StorageError(f"no state leads to block {journal.height} of the journal; restore a backup")
+        return False
 
     def _genesis(self) -> dict[str, Any]:
         path = self._folder / "genesis.json"
         if path.exists():
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            recorded = content["config"]["chainId"]
+            try:
+                content: dict[str, Any] = json.loads(path.read_bytes())
+                recorded = content["config"]["chainId"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise StorageError(f"{path} is damaged ({error!r}); restore it from a backup") from error
             if recorded != self.chain_id:
                 raise ConfigurationError(f"the chain in {self._folder} has the id {recorded}, not {self.chain_id}")
             return content
@@ -307,13 +335,14 @@ class DevChain:
         )
         self._head = self._read_head()
 
-    def _replay(self, records: list[BlockRecord], height: int, snapshot: Path | None) -> None:
+    def _replay(self, journal: Journal, height: int, snapshot: Path | None) -> None:
         if snapshot is not None:
             self._node.call("anvil_loadState", "0x" + snapshot.read_bytes().hex())
             self._head = self._read_head()
-            if (self._head.number, self._head.hash) != (height, records[height - 1].hash):
+            if (self._head.number, self._head.hash) != (height, journal.blocks[height].hash):
                 raise StorageError(f"its block {self._head.number} is not block {height} of the journal")
-        for record in records[height:]:
+        for number in range(height + 1, journal.height + 1):
+            record = journal.blocks[number]
             try:
                 self._make_block(record.timestamp, record.base_fee, list(record.transactions))
             except RpcError as error:
@@ -340,6 +369,14 @@ class DevChain:
         for _, path in self._snapshots()[_SNAPSHOTS_KEPT:]:
             path.unlink()
         sync_folder(folder)
+
+    def _snapshot_if_possible(self) -> None:
+        """A snapshot only shortens the next start: where the disk refuses it, the chain goes on."""
+        try:
+            self._snapshot()
+        except StorageError as error:
+            self._last_snapshot = self._head.number
+            _LOG.warning("no snapshot after block %d: %s", self._head.number, error)
 
     # Running: one thread makes all blocks.
 
@@ -397,7 +434,7 @@ class DevChain:
             for order in idle:
                 order.done.set_result(None)
             if self._head.number - self._last_snapshot >= _SNAPSHOT_BLOCKS:
-                self._snapshot()
+                self._snapshot_if_possible()
         except Exception as error:
             # The node and the journal may now differ: nothing more is taken until a restart replays the journal.
             self._failure = self._failure or error
