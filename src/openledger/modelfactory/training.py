@@ -335,11 +335,17 @@ def _fit(
     for step, chosen in enumerate(steps, start=1):
         rate = learning_rate(recipe, step, len(steps))
         tokens = sum(len(examples[position].answer_ids) for position in chosen)
-        shards = [shard for first in range(recipe.shards) if (shard := chosen[first :: recipe.shards])]
+        counted = [
+            [position for position in chosen[first :: recipe.shards] if weights[position]]
+            for first in range(recipe.shards)
+        ]
+        shards = [shard for shard in counted if shard]
         parts = list(pool.map(part, shards, [tokens] * len(shards)))
-        losses.append(round(sum(loss for loss, _ in parts) / tokens, 6))
+        told = sum(len(examples[position].answer_ids) for shard in shards for position in shard)
+        losses.append(round(sum(loss for loss, _ in parts) / max(1, told), 6))
         for number, parameter in enumerate(trainable):
-            parameter.grad = torch.stack([gradients[number] for _, gradients in parts]).sum(0)
+            found = [gradients[number] for _, gradients in parts] or [torch.zeros_like(parameter)]
+            parameter.grad = torch.stack(found).sum(0)
         norm = float(torch.nn.utils.clip_grad_norm_(trainable, recipe.max_gradient_norm))
         if not (math.isfinite(losses[-1]) and math.isfinite(norm)):
             raise ModelError(f"the loss is {losses[-1]} at step {step}: lower the learning rate {recipe.learning_rate}")
