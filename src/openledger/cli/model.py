@@ -60,7 +60,7 @@ def train(
     version: Annotated[int, typer.Option(help="Its version; 0 is the newest.")] = 0,
     base: Annotated[str, typer.Option(help="Base model: a folder or a hub id; the shipped one if left out.")] = "",
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
-    rank: Annotated[int | None, typer.Option(help="Rank of the LoRA adapter.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of the LoRA adapter; its alpha is twice that.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     home: HomeOption = None,
@@ -68,7 +68,8 @@ def train(
 ) -> None:
     """Fine-tune a model on a Datanet, evaluate it, build its influence index, and register it on the chain."""
     asked: dict[str, Any] = {
-        "base": base or None, "epochs": epochs, "rank": rank, "learning_rate": learning_rate, "seed": seed
+        "base": base or None, "epochs": epochs, "rank": rank, "alpha": None if rank is None else 2 * rank,
+        "learning_rate": learning_rate, "seed": seed
     }  # fmt: skip
     recipe = {field: value for field, value in asked.items() if value is not None}
     with network(home) as client:

@@ -3,7 +3,7 @@
 from openledger.modelfactory.adapters import adapter_digest, load_adapter
 from openledger.modelfactory.card import DataSource, model_card
 from openledger.modelfactory.evaluation import Evaluation, Score, evaluate, generate
-from openledger.modelfactory.recipe import Recipe
+from openledger.modelfactory.recipe import ALL_LINEAR, FEED_FORWARD, Recipe
 from openledger.modelfactory.training import (
     CheckpointInfo,
     TrainingRecord,
@@ -14,6 +14,8 @@ from openledger.modelfactory.training import (
 )
 
 __all__ = [
+    "ALL_LINEAR",
+    "FEED_FORWARD",
     "CheckpointInfo",
     "DataSource",
     "Evaluation",

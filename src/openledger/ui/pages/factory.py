@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nicegui import ui
 
-from openledger.modelfactory import Recipe
+from openledger.modelfactory import ALL_LINEAR, FEED_FORWARD, Recipe
 from openledger.node.views import DatanetRow, TrainingProgress
 from openledger.primitives import InputError, OpenLedgerError, parse_open
 from openledger.ui.access import may_act
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _WATCH_SECONDS = 1.5
 _RANKS = (2, 4, 8, 16, 32, 64, 128)
 _METHODS = {"lora": "LoRA", "qlora": "QLoRA (needs a CUDA GPU)"}
+_ALPHA_PER_RANK = 2
+_TARGETS = {FEED_FORWARD: "Feed-forward layers", ALL_LINEAR: "All linear layers"}
+_UPPER = {0.25: "The upper quarter", 0.5: "The upper half", 1.0: "All"}
 _SCHEDULES = {"linear": "Linear", "cosine": "Cosine", "constant": "Constant"}
 _INTRODUCTION = (
     "Fine-tune this node's base model on a Datanet, without code. The model, its evaluation and its influence index are "
@@ -81,10 +84,13 @@ class _Form:
             with div("fields"):
                 self._schedule = _field(ui.select(_SCHEDULES, value=recipe.schedule, label="Schedule of the rate"))
                 self._alpha = _whole("Alpha (scaling)", recipe.alpha)
+                self._targets = _field(ui.select(_TARGETS, value=recipe.target_modules, label="What is adapted"))
+                self._upper = _field(ui.select(_UPPER, value=recipe.upper_layers, label="In which layers"))
                 self._holdout = _field(ui.input("Held out (percent)", value=f"{recipe.holdout * 100:g}")).props(
                     "inputmode=decimal"
                 )
                 self._seed = _whole("Seed", recipe.seed)
+        self._rank.on_value_change(lambda change: self._alpha.set_value(_ALPHA_PER_RANK * change.value))
         self._problem = div()
         if may_act(node):
             self._start = button("Start training", "button primary")
@@ -118,6 +124,8 @@ class _Form:
             method=self._method.value,
             rank=self._rank.value,
             alpha=_integer("alpha", self._alpha.value),
+            target_modules=self._targets.value,
+            upper_layers=self._upper.value,
             epochs=_integer("epochs", self._epochs.value),
             learning_rate=_decimal("learning rate", self._rate.value),
             schedule=self._schedule.value,
