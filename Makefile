@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test test-network chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory clean
+.PHONY: help setup demo up test test-network chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory bench-openlora load clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -58,6 +58,13 @@ bench-gas: $(READY) ## Gas per inference, beside the peer designs
 
 bench-modelfactory: $(READY) ## How fast fine-tuning remembers, beside AdamW; a quarter of an hour
 	$(BIN)/python -m bench.modelfactory
+
+bench-openlora: $(READY) ## Serving many adapters, beside peft and vLLM; half an hour and more
+	bash bench/openlora/setup.sh
+	$(BIN)/python -m bench.openlora
+
+load: $(READY) ## 200 streams at once on `openledger serve`: correct, fair, bounded in memory
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.openlora.load
 
 clean: ## Remove what set-up and builds made
 	rm -rf $(VENV) build contracts/node_modules contracts/out contracts/cache

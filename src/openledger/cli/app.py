@@ -9,7 +9,7 @@ import warnings
 import typer
 
 from openledger import __version__
-from openledger.cli import account, config, datanet, demo, gov, key, model, receipt, serve, supply, verify
+from openledger.cli import account, config, datanet, demo, gov, key, model, receipt, serve, serving, supply, verify
 from openledger.cli import ask as ask_module
 from openledger.cli.output import errors
 from openledger.primitives import OpenLedgerError
@@ -36,6 +36,7 @@ def root(
 
 app.command()(demo.demo)
 app.command()(serve.up)
+app.command()(serving.serve)
 app.command()(ask_module.ask)
 app.command()(verify.verify)
 app.add_typer(receipt.app, name="receipt")

@@ -91,6 +91,8 @@ class Node:
             self.trainer.stop()
         if self._worker is not None:
             self._worker.join(timeout=60)
+        if "shelf" in self.__dict__:
+            self.shelf.engine.close()
         self.database.close()
         self.devchain.stop()
         self.home.release()

@@ -95,7 +95,7 @@ class Shelf:
         torch.set_num_threads(1)
         keep_freed_memory()
         self.base = load_base(base)
-        self.engine = Engine(self.base)
+        self.engine = Engine(self.base, store=work / "openlora")
         self._chain = chain
         self._blobs = blobs
         self._work = work

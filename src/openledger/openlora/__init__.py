@@ -1,9 +1,24 @@
-"""OpenLoRA: many adapters answered over one shared base model.
+"""OpenLoRA: very many adapters answered over one shared base model.
 
-This first engine runs transformers and peft in this process, one request at a time, and switches the adapter between
-requests. It does not batch requests of several adapters together yet.
+:class:`Engine` is the way in; ``docs/openlora.md`` says how it works and what was measured.
 """
 
-from openledger.openlora.engine import Engine, Finished, Piece, Sampling
+from openledger.openlora.adapters import AdapterLimits
+from openledger.openlora.engine import Engine, Finished, Piece
+from openledger.openlora.grammar import Grammar, read_call, tool_grammar
+from openledger.openlora.sampling import Sampling, TokenLogprob
+from openledger.openlora.scheduler import CancelledError, EngineLimits
 
-__all__ = ["Engine", "Finished", "Piece", "Sampling"]
+__all__ = [
+    "AdapterLimits",
+    "CancelledError",
+    "Engine",
+    "EngineLimits",
+    "Finished",
+    "Grammar",
+    "Piece",
+    "Sampling",
+    "TokenLogprob",
+    "read_call",
+    "tool_grammar",
+]

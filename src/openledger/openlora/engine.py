@@ -1,52 +1,30 @@
-"""The inference engine: one base model in memory, adapters switched on it, tokens streamed as they are chosen.
+"""The inference engine: one base model in memory, any number of adapters, requests of all of them answered together.
 
 Generation is reproducible: the same adapter, prompt ids, sampling and seed give the same token ids on the pinned CPU path,
-which is what a validator recomputes.
+alone or in any batch, which is what a validator recomputes.
 """
 
 from __future__ import annotations
 
+import logging
+import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from peft import PeftModel
+from openledger.models import BaseModel, load_base
+from openledger.openlora import metrics
+from openledger.openlora.adapters import AdapterLimits, AdapterStore, NeedsMerging, StoredAdapter
+from openledger.openlora.decoder import Decoder, unsupported
+from openledger.openlora.fallback import PeftRunner
+from openledger.openlora.grammar import GrammarState
+from openledger.openlora.sampling import Chooser, Chosen, Sampling, TokenLogprob
+from openledger.openlora.scheduler import EngineLimits, Scheduler, Ticket
+from openledger.openlora.text import TextStream
+from openledger.primitives import InputError, ModelError, NotFoundError, to_hex
 
-from openledger.models import BaseModel, pinned, shared_copy
-from openledger.primitives import InputError, ModelError, NotFoundError
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
-
-    ``temperature`` 0 is greedy; ``top_p`` keeps the smallest set of tokens with that much probability; ``max_tokens`` bounds
-    the output; generation also ends at the end token or when a stop string appears (which is cut off).
-
-    Raises:
-        InputError: a value is out of range.
-    """
-
-    max_tokens: int = 96
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.max_tokens <= 1 << 20:
-            raise InputError(f"max_tokens is {self.max_tokens}; it must be at least 1")
-        if not 0 <= self.temperature <= 2:
-            raise InputError(f"temperature is {self.temperature}; it must be from 0 to 2")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
-        if not 0 <= self.seed < 1 << 63:
-            raise InputError(f"seed is {self.seed}; it must be from 0 to 2**63 - 1")
-        if len(self.stop) > 4 or any(not isinstance(text, str) or not text for text in self.stop):
-            raise InputError(f"stop is {self.stop!r}; give at most 4 non-empty strings")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,32 +32,92 @@ class Piece:
     """Text that may be shown now; the pieces of one answer joined are the answer."""
 
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finished:
     """The end of one generation.
 
-    ``token_ids`` are the chosen tokens, the end token included when it ended the answer; ``reason`` is ``stop`` or ``length``.
+    Attributes:
+        text: the whole answer.
+        token_ids: the chosen tokens, the end token included when it ended the answer.
+        reason: ``stop`` or ``length``.
+        logprobs: one for each token, where they were asked for.
+        cached_tokens: tokens of the prompt that were taken from the prefix cache.
     """
 
     text: str
     token_ids: tuple[int, ...]
     reason: str
+    logprobs: tuple[TokenLogprob, ...] = field(default=(), compare=False)
+    cached_tokens: int = field(default=0, compare=False)
 
 
 class Engine:
-    """Serves every adapter added to it over one base model.
+    """Answers for a base model and every adapter added to it.
+
+    Usable alone::
+
+        engine = Engine("path/to/model")              # config.json, *.safetensors, tokenizer: an ordinary folder
+        engine.add("law", Path("path/to/adapter"))    # adapter_config.json, adapter_model.safetensors: peft's format
+        engine.generate_many([("law", [1, 15, 9]), (None, [1, 15, 9])], Sampling(max_tokens=32))
+
+    The Llama family (Llama, SmolLM, Mistral, Qwen 2 and 3) runs on the fused decoder with continuous batching; another
+    architecture, and an adapter that is more than low-rank factors (DoRA, biases, whole modules, embeddings), runs through
+    transformers and peft, one request at a time. Every method may be called from any thread. Adapters come and go while
+    requests run.
 
     Args:
-        base: the base model; it stays as it is, and its weights are shared.
+        base: a loaded base model, or a folder or hub id to load.
+        limits: memory, batch and queue.
+        store: folder for converted adapters; None keeps them in a temporary folder until the engine is closed.
+        adapter_limits: what adapters are accepted.
+
+    Attributes:
+        base: the base model.
+        fallback: why the base runs through transformers; None if it runs on the fused decoder.
     """
 
-    def __init__(self, base: BaseModel) -> None:
-        self.base = base
-        self._model: Any = None
-        self._adapters: set[str] = set()
+    def __init__(
+        self,
+        base: BaseModel | Path | str,
+        limits: EngineLimits | None = None,
+        *,
+        store: Path | None = None,
+        adapter_limits: AdapterLimits | None = None,
+    ) -> None:
+        self.base = base if isinstance(base, BaseModel) else load_base(base)
+        self.fallback = unsupported(self.base.model.config)
+        self._limits = limits or EngineLimits()
+        self._adapters: dict[str, StoredAdapter | None] = {}
         self._lock = threading.Lock()
+        self._peft = PeftRunner(self.base)
+        self._ends = _end_tokens(self.base)
+        self._temporary = tempfile.TemporaryDirectory(prefix="openlora-") if store is None else None
+        self._scheduler: Scheduler | None = None
+        self._store: AdapterStore | None = None
+        if self.fallback is None:
+            decoder = Decoder(self.base.model, most_rows=self._limits.batch)
+            self._vocabulary = decoder.dimensions.vocabulary
+            self._scheduler = Scheduler(decoder, self._limits)
+            folder = store if store is not None else Path(self._temporary.name if self._temporary else "")
+            self._store = AdapterStore(folder, decoder.dimensions, to_hex(self.base.digest), adapter_limits)
+        else:
+            self._vocabulary = int(self.base.model.config.vocab_size)
+
+    def close(self) -> None:
+        """Ends the worker and deletes the temporary store."""
+        if self._scheduler is not None:
+            self._scheduler.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def adapters(self) -> frozenset[str]:
@@ -88,135 +126,224 @@ class Engine:
 
     @property
     def context_length(self) -> int:
-        """The most tokens, prompt and output together, that the base model can attend to."""
-        return int(self.base.model.config.max_position_embeddings)
+        """The most tokens, prompt and output together, of one request."""
+        return self._scheduler.longest if self._scheduler else self.base.context
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """(requests running, requests waiting)."""
+        return self._scheduler.load if self._scheduler else (0, 0)
 
     def add(self, name: str, folder: Path) -> None:
-        """Loads a peft adapter (safetensors only) from ``folder`` under ``name``.
+        """Makes a peft adapter (safetensors only) in ``folder`` available under ``name``.
 
         Raises:
             InputError: the name is taken or malformed.
-            ModelError: it is no safetensors adapter that fits this base.
+            NotFoundError: a file is missing.
+            ModelError: it is no sound adapter for this base.
         """
-        if name in self._adapters or not name or "." in name:
-            raise InputError(f"cannot add an adapter named {name!r}: the name is taken, empty or holds a dot")
-        if not (folder / "adapter_model.safetensors").is_file():
-            raise ModelError(f"{folder} holds no adapter_model.safetensors; only safetensors are loaded")
-        with self._lock:
+        self._check_name(name)
+        stored: StoredAdapter | None = None
+        if self._store is not None:
             try:
-                if self._model is None:
-                    copy = shared_copy(self.base.model)
-                    self._model = PeftModel.from_pretrained(copy, str(folder), adapter_name=name)
-                else:
-                    self._model.load_adapter(str(folder), adapter_name=name)
-            except Exception as error:
-                raise ModelError(f"the adapter in {folder} does not fit this base model: {error}") from error
-            self._model.eval()
-            self._model.requires_grad_(False)
-            self._adapters.add(name)
+                stored = self._store.take(folder)
+            except NeedsMerging as reason:
+                _LOG.info("adapter %s runs through peft: %s", name, reason)
+        elif not (folder / "adapter_model.safetensors").is_file():
+            raise ModelError(f"{folder} holds no adapter_model.safetensors; only safetensors are loaded")
+        if stored is None:
+            self._peft.add(name, folder)
+        self._publish(name, stored)
+
+    def combine(self, name: str, parts: Mapping[str, float]) -> None:
+        """Makes an ensemble: its change to the base is the weighted sum of the changes of other adapters.
+
+        Raises:
+            InputError: the name is taken, no part, a weight that is not finite, or ranks that sum to too much.
+            NotFoundError: a part does not exist.
+            ModelError: a part is not served by the fused decoder.
+        """
+        self._check_name(name)
+        chosen = []
+        for part, weight in parts.items():
+            stored = self._find(part)
+            if stored is None or self._store is None:
+                raise ModelError(f"the adapter {part!r} runs through peft and cannot be a part of an ensemble")
+            chosen.append((stored, float(weight)))
+        if self._store is None:
+            raise ModelError(f"ensembles need the fused decoder, and {self.fallback}")
+        self._publish(name, self._store.combine(chosen))
+
+    def remove(self, name: str) -> None:
+        """Takes an adapter away; requests that run keep it to their end.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        with self._lock:
+            stored = self._find(name)
+            del self._adapters[name]
+            if stored is None:
+                self._peft.remove(name)
+            elif self._store is not None and all(
+                other is None or other.digest != stored.digest for other in self._adapters.values()
+            ):
+                self._store.remove(stored)
+            metrics.ADAPTERS.set(len(self._adapters))
 
     def generate(
-        self, adapter: str | None, prompt_ids: Sequence[int], sampling: Sampling
+        self,
+        adapter: str | None,
+        prompt_ids: Sequence[int],
+        sampling: Sampling,
+        *,
+        cancel: threading.Event | None = None,
     ) -> Iterator[Piece | Finished]:
         """Yields pieces of text as they come, then one :class:`Finished`.
 
-        Closing the iterator early stops the generation and frees the engine.
+        Closing the iterator early stops the generation; so does ``cancel`` once it is set, from any thread, and the
+        iterator then raises :class:`CancelledError`.
 
         Raises:
             NotFoundError: no such adapter.
-            InputError: the prompt is empty or leaves no room in the context.
+            InputError: the prompt is empty, holds unknown tokens, or leaves no room in the context.
+            OverloadedError: too many requests are waiting.
         """
-        if adapter is not None and adapter not in self._adapters:
-            raise NotFoundError(
-                f"no adapter {adapter!r} is loaded; loaded: {', '.join(sorted(self._adapters)) or 'none'}"
-            )
-        room = self.context_length - len(prompt_ids)
-        if not prompt_ids or room < 1:
-            raise InputError(
-                f"the prompt has {len(prompt_ids)} tokens and the context {self.context_length}; "
-                "send at least one token and leave room for an answer"
-            )
-        with self._lock, pinned(), torch.inference_mode():
-            if self._model is None:
-                yield from self._run(self.base.model, prompt_ids, sampling, room)
-            elif adapter is None:
-                with self._model.disable_adapter():
-                    yield from self._run(self._model, prompt_ids, sampling, room)
-            else:
-                self._model.set_adapter(adapter, inference_mode=True)
-                yield from self._run(self._model, prompt_ids, sampling, room)
+        ticket = self._submit([(adapter, prompt_ids)], sampling, cancel=cancel)[0]
+        return self._stream(ticket, sampling, pieces=True)
 
     def complete(self, adapter: str | None, prompt_ids: Sequence[int], sampling: Sampling) -> Finished:
-        """The whole answer at once."""
-        for event in self.generate(adapter, prompt_ids, sampling):
-            if isinstance(event, Finished):
-                return event
-        raise ModelError("the generation ended without a result")
+        """The whole answer at once; raises what :meth:`generate` does."""
+        return self.generate_many([(adapter, prompt_ids)], sampling)[0]
 
-    def _run(self, model: Any, prompt_ids: Sequence[int], sampling: Sampling, room: int) -> Iterator[Piece | Finished]:
-        tokenizer = self.base.tokenizer
-        ends = _end_tokens(self.base)
-        choose = _Chooser(sampling)
+    def generate_many(
+        self, requests: Sequence[tuple[str | None, Sequence[int]]], sampling: Sampling | Sequence[Sampling]
+    ) -> list[Finished]:
+        """Answers a list of (adapter, prompt ids) together; the answers are in the order of the requests.
+
+        Args:
+            requests: each with the name of an adapter, or None for the base, and the prompt's token ids.
+            sampling: one for all, or one for each.
+
+        Raises:
+            InputError, NotFoundError, OverloadedError: one of the requests cannot be taken; then none is.
+        """
+        each = [sampling] * len(requests) if isinstance(sampling, Sampling) else list(sampling)
+        if len(each) != len(requests):
+            raise InputError(f"{len(requests)} requests came with {len(each)} samplings; give one, or one for each")
+        tickets = self._submit(requests, *each)
+        return [_last(self._stream(ticket, how, pieces=False)) for ticket, how in zip(tickets, each, strict=True)]
+
+    def _submit(
+        self,
+        requests: Sequence[tuple[str | None, Sequence[int]]],
+        *sampling: Sampling,
+        cancel: threading.Event | None = None,
+    ) -> list[Ticket | Iterator[Chosen]]:
+        made: list[Ticket | Iterator[Chosen]] = []
+        for (adapter, prompt), how in zip(requests, sampling, strict=True):
+            stored = None if adapter is None else self._find(adapter)
+            ticket = self._ticket(stored, prompt, how, cancel)
+            if self._scheduler is not None and (adapter is None or stored is not None):
+                made.append(ticket)
+            else:
+                made.append(self._peft.run(adapter, ticket.prompt, ticket.most, ticket.chooser))
+        fused = [ticket for ticket in made if isinstance(ticket, Ticket)]
+        if self._scheduler is not None and fused:
+            self._scheduler.submit(*fused)
+        return made
+
+    def _ticket(
+        self, stored: StoredAdapter | None, prompt: Sequence[int], sampling: Sampling, cancel: threading.Event | None
+    ) -> Ticket:
+        room = self.context_length - len(prompt)
+        if not prompt or room < 1:
+            raise InputError(
+                f"the prompt has {len(prompt)} tokens and the context {self.context_length}; "
+                "send at least one token and leave room for an answer"
+            )
+        if not all(0 <= token < self._vocabulary for token in prompt):
+            raise InputError(f"the prompt holds a token that is not among the model's {self._vocabulary}")
+        grammar = None
+        if sampling.grammar is not None:
+            ends = tuple(sorted(self._ends))
+            grammar = GrammarState(sampling.grammar, self.base.tokenizer, self._vocabulary, ends)
+        return Ticket(
+            prompt=tuple(prompt),
+            most=min(sampling.max_tokens, room),
+            ends=self._ends,
+            chooser=Chooser(sampling, prompt, grammar),
+            greedy=sampling.plain,
+            adapter=stored,
+            gone=cancel or threading.Event(),
+        )
+
+    def _stream(
+        self, tokens: Ticket | Iterator[Chosen], sampling: Sampling, *, pieces: bool
+    ) -> Iterator[Piece | Finished]:
+        stream = TextStream(self.base.tokenizer, sampling.stop)
+        watched = pieces or bool(sampling.stop)
         chosen: list[int] = []
-        text, shown, reason = "", 0, "length"
-        inputs, cache = torch.tensor([list(prompt_ids)]), None
-        while len(chosen) < min(sampling.max_tokens, room):
-            output = model(input_ids=inputs, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
-            token = choose(output.logits[0, -1])
-            chosen.append(token)
-            if token in ends:
-                reason = "stop"
-                break
-            text = str(tokenizer.decode(chosen, skip_special_tokens=True))
-            stop = _first(text, sampling.stop)
-            if stop is not None:
-                text, reason = text[:stop], "stop"
-                break
-            safe = _settled(text, sampling.stop)
-            if safe > shown:
-                yield Piece(text[shown:safe])
-                shown = safe
-            inputs = torch.tensor([[token]])
-        if len(text) > shown:
-            yield Piece(text[shown:])
-        yield Finished(text, tuple(chosen), reason)
+        told: list[TokenLogprob] = []
+        sent, ended = 0, False
+        try:
+            for event in tokens:
+                chosen.append(event.token)
+                if event.logprob is not None:
+                    told.append(self._named(event.logprob))
+                if ended := event.token in self._ends:
+                    break
+                piece = stream.add(event.token) if watched else ""
+                if piece and pieces:
+                    yield Piece(piece, tuple(told[sent:]))
+                    sent = len(told)
+                if stream.stopped:
+                    break
+        finally:
+            if isinstance(tokens, Ticket):
+                tokens.cancel()
+        if not stream.stopped:
+            stream.finish(chosen[:-1] if ended else chosen)
+        rest = stream.rest()
+        if pieces and (rest or sent < len(told)):
+            yield Piece(rest, tuple(told[sent:]))
+        whole = ended or stream.stopped or (isinstance(tokens, Ticket) and tokens.chooser.complete)
+        cached = tokens.cached if isinstance(tokens, Ticket) else 0
+        yield Finished(stream.text, tuple(chosen), "stop" if whole else "length", tuple(told), cached)
+
+    def _named(self, told: TokenLogprob) -> TokenLogprob:
+        texts = tuple(str(self.base.tokenizer.decode([token])) for token, _ in told.top)
+        return replace(told, text=str(self.base.tokenizer.decode([told.token])), top_texts=texts)
+
+    def _check_name(self, name: str) -> None:
+        if name in self._adapters or not name or "." in name or ":" in name:
+            raise InputError(
+                f"cannot add an adapter named {name!r}: the name is taken, empty, or holds a dot or a colon"
+            )
+
+    def _publish(self, name: str, stored: StoredAdapter | None) -> None:
+        with self._lock:
+            self._check_name(name)
+            self._adapters[name] = stored
+            metrics.ADAPTERS.set(len(self._adapters))
+
+    def _find(self, name: str) -> StoredAdapter | None:
+        try:
+            return self._adapters[name]
+        except KeyError:
+            names = sorted(self._adapters)
+            shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            raise NotFoundError(f"no adapter {name!r} is loaded; loaded: {shown or 'none'}") from None
 
 
-class _Chooser:
-    def __init__(self, sampling: Sampling) -> None:
-        self._sampling = sampling
-        self._generator = torch.Generator().manual_seed(sampling.seed)
-
-    def __call__(self, logits: torch.Tensor) -> int:
-        sampling = self._sampling
-        if sampling.temperature == 0:
-            return int(logits.argmax())
-        probabilities = torch.softmax(logits.double() / sampling.temperature, dim=-1)
-        ordered, tokens = probabilities.sort(descending=True, stable=True)
-        ordered[ordered.cumsum(0) - ordered >= sampling.top_p] = 0
-        return int(tokens[torch.multinomial(ordered, 1, generator=self._generator)])
+def _last(events: Iterator[Piece | Finished]) -> Finished:
+    for event in events:
+        if isinstance(event, Finished):
+            return event
+    raise ModelError("the generation ended without a result")
 
 
 def _end_tokens(base: BaseModel) -> frozenset[int]:
     configured = getattr(base.model.generation_config, "eos_token_id", None) or base.tokenizer.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]
     return frozenset(int(token) for token in ends if token is not None)
-
-
-def _first(text: str, stops: Sequence[str]) -> int | None:
-    found = [place for place in (text.find(stop) for stop in stops) if place >= 0]
-    return min(found) if found else None
-
-
-def _settled(text: str, stops: Sequence[str]) -> int:
-    """How much of ``text`` can no longer change: not a half-decoded character, nor the beginning of a stop string."""
-    end = len(text)
-    while end and text[end - 1] == "\ufffd":
-        end -= 1
-    for stop in stops:
-        for length in range(min(len(stop) - 1, end), 0, -1):
-            if text[:end].endswith(stop[:length]):
-                end -= length
-                break
-    return end

@@ -8,6 +8,7 @@
     ├── StorageError          reading or writing failed; nothing was half-written
     ├── PaymentError          a voucher, deposit or price does not cover the request
     ├── ModelError            a model or adapter cannot be loaded, trained or run
+    ├── OverloadedError       there is no room for the request now; it can be sent again later
     ├── VerificationError     a recomputation disagrees with what was claimed
     └── ChainError            the chain could not be reached or refused
         └── RevertError       a contract reverted, with its own decoded error
@@ -54,6 +55,18 @@ class PaymentError(OpenLedgerError):
 
 class ModelError(OpenLedgerError):
     """A model or adapter cannot be loaded, trained or run."""
+
+
+class OverloadedError(OpenLedgerError):
+    """There is no room for the request now.
+
+    Attributes:
+        retry_after: seconds after which to send it again.
+    """
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class VerificationError(OpenLedgerError):

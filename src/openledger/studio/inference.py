@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from openledger.models import encode_messages, encode_text
-from openledger.openlora import Engine, Finished, Piece, Sampling
+from openledger.openlora import Engine, Finished, Grammar, Piece, Sampling
 from openledger.primitives import (
     Domain,
     InputError,
@@ -39,6 +39,14 @@ from openledger.studio.explanation import Explanation
 from openledger.studio.keys import ApiKey
 
 _KEY_MARGIN_SECONDS = 600
+_RARE: dict[str, Any] = {
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""Sampling that a private body names only where it is not this."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class Prompt:
                 top_p=float(document["top_p"]),
                 seed=int(document["seed"]),
                 stop=tuple(document["stop"]),
+                grammar=Grammar(str(document["grammar"])) if "grammar" in document else None,
+                **{name: type(default)(document[name]) for name, default in _RARE.items() if name in document},
             )
             prompt = cls.chat(document["messages"]) if "messages" in document else cls.text(document["text"])
         except (KeyError, TypeError, ValueError) as error:
@@ -87,6 +97,8 @@ class Prompt:
             "top_p": sampling.top_p,
             "seed": str(sampling.seed),
             "stop": list(sampling.stop),
+            **{name: getattr(sampling, name) for name, default in _RARE.items() if getattr(sampling, name) != default},
+            **({} if sampling.grammar is None else {"grammar": sampling.grammar.source}),
         }
 
     def encode(self, tokenizer: Any) -> list[int]:
@@ -127,13 +139,38 @@ class ServedModel:
 class Answer:
     """A finished answer and its account."""
 
-    text: str
-    reason: str
+    finished: Finished
     receipt_id: str
     body: ReceiptBody
     contributors: dict[str, int]
     """Contributor's address → ppm; with the residual they sum to 1,000,000."""
     explanation: Explanation
+
+    @property
+    def text(self) -> str:
+        """The answer's text."""
+        return self.finished.text
+
+    @property
+    def reason(self) -> str:
+        """Why it ended: ``stop`` or ``length``."""
+        return self.finished.reason
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt."""
+        return self.body.receipt.prompt_tokens
+
+    def account(self) -> dict[str, Any]:
+        """What the API tells besides the answer: the receipt, the fee in wei, and who shaped it."""
+        return {
+            "receipt": self.receipt_id,
+            "sequence": self.body.receipt.sequence,
+            "fee_wei": str(self.body.receipt.fee),
+            "contributors": self.contributors,
+            "records": {to_hex(record): ppm for record, ppm in self.body.shares},
+            "residual_ppm": self.body.residual_ppm,
+        }
 
 
 @dataclass(frozen=True)
@@ -200,16 +237,27 @@ class InferenceService:
         """Answers for ``model`` from now on."""
         self._models[model.name] = model
 
-    def models(self) -> list[ServedModel]:
-        """Every served model, by id."""
+    def key(self, token: str) -> ApiKey:
+        """The API key that a request was sent with.
+
+        Raises:
+            SignatureError: it is malformed.
+        """
+        return ApiKey.parse(token)
+
+    def models(self, _key: ApiKey | None = None) -> list[ServedModel]:
+        """Every model that the key may ask, by id: all that are served, for all of them are registered for everyone."""
         return sorted(self._models.values(), key=lambda model: model.id)
 
-    def model(self, name: str) -> ServedModel:
-        """The served model of that name.
+    def model(self, name: str, _key: ApiKey | None = None) -> ServedModel:
+        """The served model of that name, which may also be written ``base:name``.
 
         Raises:
             NotFoundError: there is none.
         """
+        base, colon, adapter = name.partition(":")
+        if colon and base == self._engine.base.path.name:
+            name = adapter
         if name not in self._models:
             raise NotFoundError(
                 f"no model {name!r} is served here; served: {', '.join(sorted(self._models)) or 'none'}"
@@ -224,17 +272,26 @@ class InferenceService:
         raise NotFoundError("the generation ended without an answer")
 
     def answer(
-        self, name: str, prompt: Prompt, sampling: Sampling, key: ApiKey, *, publish: bool = False
+        self,
+        name: str,
+        prompt: Prompt,
+        sampling: Sampling,
+        key: ApiKey,
+        *,
+        publish: bool = False,
+        cancel: threading.Event | None = None,
     ) -> Iterator[Piece | Answer]:
         """Yields pieces of text as they come, then the :class:`Answer` with its signed and stored receipt.
 
         Args:
             publish: whether the prompt and answer may be published with the receipt, so that anyone can recompute it.
+            cancel: ends the request once it is set; it then costs nothing.
 
         Raises:
             NotFoundError: no such model.
             InputError: the prompt does not fit.
             PaymentError: key, cap or deposit do not cover the most that this answer can cost.
+            OverloadedError: too many requests are waiting.
         """
         model = self.model(name)
         prompt_ids = prompt.encode(self._engine.base.tokenizer)
@@ -242,7 +299,7 @@ class InferenceService:
         self._reserve(key, most)
         try:
             finished = None
-            for event in self._engine.generate(model.adapter, prompt_ids, sampling):
+            for event in self._engine.generate(model.adapter, prompt_ids, sampling, cancel=cancel):
                 if isinstance(event, Finished):
                     finished = event
                 else:
@@ -335,4 +392,4 @@ class InferenceService:
         contributors: Counter[str] = Counter()
         for record, ppm in explanation.shares:
             contributors[model.contributor_of(record)] += ppm
-        return Answer(finished.text, finished.reason, receipt_id, body, dict(contributors), explanation)
+        return Answer(finished, receipt_id, body, dict(contributors), explanation)
