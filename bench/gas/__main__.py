@@ -123,7 +123,7 @@ class Bench:
     def _review(self) -> Iterator[Row]:
         registry, owner = self.functions("DatanetRegistry"), self.account("owner")
         reviewers = {w.address: w for w in (self.account(f"reviewer{n}", role=Role.REVIEWER) for n in range(3))}
-        self.gas(owner, registry.createDatanet("bench", keccak(b"schema"), keccak(b"policy"), ""))
+        self.gas(owner, registry.createDatanet("bench", keccak(b"schema"), keccak(b"policy"), "", (0, 0, 0, 0, 0)))
         contributor = self.account("contributor")
         message = Contribution(1, contributor.address, keccak(b"root"), 100, "CC-BY-4.0", keccak(b"manifest"), 0)
         signature = sign(message, self.chain.domain("DatanetRegistry"), contributor)

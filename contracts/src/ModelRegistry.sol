@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {AccessManaged} from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
 import {ERC721} from "@openzeppelin/contracts/token/ERC721/ERC721.sol";
+import {IDatanetAccess} from "./interfaces/IDatanetAccess.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {IRuntimeParameters} from "./interfaces/IRuntimeParameters.sol";
@@ -11,31 +12,50 @@ import {ParameterKeys} from "./libraries/ParameterKeys.sol";
 /// @title Registry of models
 /// @notice See {IModelRegistry}.
 contract ModelRegistry is IModelRegistry, ERC721, AccessManaged {
+    /// @notice Most ancestors of a model.
+    uint8 public constant MAX_ANCESTORS = 8;
+
+    uint256 private constant PPM = 1_000_000;
+
     IRuntimeParameters public immutable parameters;
     IDatanetRegistry public immutable datanets;
+    IDatanetAccess public immutable access;
 
     uint256 public modelCount;
     uint256 public trainingCount;
 
-    mapping(uint256 id => Model) private _models;
+    mapping(uint256 id => bytes32) public acceptedEvaluation;
 
-    constructor(address authority, IRuntimeParameters parameters_, IDatanetRegistry datanets_)
-        ERC721("OpenLedger Model", "OLMODEL")
-        AccessManaged(authority)
-    {
+    mapping(uint256 id => Model) private _models;
+    mapping(uint256 job => Training) private _trainings;
+
+    constructor(
+        address authority,
+        IRuntimeParameters parameters_,
+        IDatanetRegistry datanets_,
+        IDatanetAccess access_
+    ) ERC721("OpenLedger Model", "OLMODEL") AccessManaged(authority) {
         parameters = parameters_;
         datanets = datanets_;
+        access = access_;
     }
 
     /// @inheritdoc IModelRegistry
     function register(ModelInput calldata input) external returns (uint256 id) {
         require(input.baseHash != 0 && input.recipeHash != 0, EmptyHash());
-        if (input.parent != 0) _known(input.parent);
+        uint256 most = parameters.get(ParameterKeys.MODEL_LINEAGE);
+        require(input.lineagePpm <= most, LineageShareTooLarge(input.lineagePpm, most));
+        uint8 depth;
+        if (input.parent != 0) {
+            depth = _known(input.parent).depth + 1;
+            require(depth <= MAX_ANCESTORS, LineageTooLong(MAX_ANCESTORS));
+        }
         bytes32 root = _versionRoot(input.datanet, input.version);
         require(root == input.datanetVersionRoot, WrongVersionRoot(input.datanetVersionRoot, root));
 
         id = ++modelCount;
-        _models[id] = Model(input, Status.Proposed, uint64(block.timestamp));
+        _useTraining(input, id);
+        _models[id] = Model(input, Status.Proposed, uint64(block.timestamp), depth);
         emit ModelRegistered(
             id,
             msg.sender,
@@ -49,6 +69,7 @@ contract ModelRegistry is IModelRegistry, ERC721, AccessManaged {
             input.parent,
             input.uri
         );
+        emit LineageSet(id, input.parent, input.lineagePpm);
         emit PriceSet(id, input.inputPrice, input.outputPrice);
         _mint(msg.sender, id);
     }
@@ -56,12 +77,16 @@ contract ModelRegistry is IModelRegistry, ERC721, AccessManaged {
     /// @inheritdoc IModelRegistry
     function recordTraining(uint256 datanet, uint32 version, bytes32 baseHash, bytes32 recipeHash)
         external
+        payable
         returns (uint256 job)
     {
         require(baseHash != 0 && recipeHash != 0, EmptyHash());
-        _versionRoot(datanet, version);
         job = ++trainingCount;
-        emit TrainingRecorded(job, msg.sender, datanet, version, baseHash, recipeHash);
+        _trainings[job] =
+            Training(msg.sender, version, uint64(block.timestamp), datanet, baseHash, recipeHash, 0);
+        emit TrainingRecorded(job, msg.sender, datanet, version, baseHash, recipeHash, msg.value);
+        if (datanet == 0 && version == 0) require(msg.value == 0, LicenceOfNothing(msg.value));
+        else access.payLicence{value: msg.value}(datanet, version, msg.sender);
     }
 
     /// @inheritdoc IModelRegistry
@@ -74,18 +99,26 @@ contract ModelRegistry is IModelRegistry, ERC721, AccessManaged {
 
     /// @inheritdoc IModelRegistry
     function deprecate(uint256 id) external {
-        Model storage entry = _owned(id);
-        require(entry.status != Status.Deprecated, ModelIsDeprecated(id));
-        entry.status = Status.Deprecated;
-        emit ModelDeprecated(id);
+        _owned(id);
+        _deprecate(id);
+    }
+
+    /// @inheritdoc IModelRegistry
+    function retire(uint256 id) external restricted {
+        _deprecate(id);
+    }
+
+    /// @inheritdoc IModelRegistry
+    function evaluate(uint256 id, bytes32 evaluationHash) external restricted {
+        require(evaluationHash != 0, EmptyHash());
+        _advance(id, Status.Proposed, Status.Evaluated);
+        acceptedEvaluation[id] = evaluationHash;
+        emit ModelEvaluated(id, evaluationHash);
     }
 
     /// @inheritdoc IModelRegistry
     function approve(uint256 id) external restricted {
-        Model storage entry = _known(id);
-        require(entry.status != Status.Deprecated, ModelIsDeprecated(id));
-        require(entry.status != Status.Approved, ModelAlreadyApproved(id));
-        entry.status = Status.Approved;
+        _advance(id, Status.Evaluated, Status.Approved);
         emit ModelApproved(id);
     }
 
@@ -95,15 +128,66 @@ contract ModelRegistry is IModelRegistry, ERC721, AccessManaged {
     }
 
     /// @inheritdoc IModelRegistry
+    function trainings(uint256 job) external view returns (Training memory) {
+        return _knownTraining(job);
+    }
+
+    /// @inheritdoc IModelRegistry
+    function lineage(uint256 id) external view returns (uint256[] memory ids, uint256[] memory ppm) {
+        uint256 length = _known(id).depth + 1;
+        ids = new uint256[](length);
+        ppm = new uint256[](length);
+        uint256 left = PPM;
+        for (uint256 i; i < length; ++i) {
+            uint256 parent = _models[id].input.parent;
+            uint256 up = parent == 0 ? 0 : left * _models[parent].input.lineagePpm / PPM;
+            ids[i] = id;
+            ppm[i] = left - up;
+            left = up;
+            id = parent;
+        }
+    }
+
+    /// @inheritdoc IModelRegistry
     function isServable(uint256 id) external view returns (bool) {
         Status status = _known(id).status;
         if (status == Status.Approved) return true;
-        return status == Status.Proposed && parameters.get(ParameterKeys.MODEL_APPROVAL) == 0;
+        return status != Status.Deprecated && parameters.get(ParameterKeys.MODEL_APPROVAL) == 0;
     }
 
     /// @inheritdoc ERC721
     function tokenURI(uint256 id) public view override returns (string memory) {
         return _known(id).input.uri;
+    }
+
+    function _advance(uint256 id, Status needed, Status next) private {
+        Model storage entry = _known(id);
+        require(entry.status == needed, WrongStatus(id, entry.status, needed));
+        entry.status = next;
+    }
+
+    function _deprecate(uint256 id) private {
+        Model storage entry = _known(id);
+        require(entry.status != Status.Deprecated, ModelIsDeprecated(id));
+        entry.status = Status.Deprecated;
+        emit ModelDeprecated(id);
+    }
+
+    /// @dev A model on a Datanet names the job that paid for it, and each job gives one model.
+    function _useTraining(ModelInput calldata input, uint256 id) private {
+        uint256 job = input.training;
+        if (job == 0 && input.datanet == 0) return;
+        Training storage entry = _knownTraining(job);
+        bool fits = entry.builder == msg.sender && entry.datanet == input.datanet
+            && entry.version == input.version && entry.baseHash == input.baseHash
+            && entry.recipeHash == input.recipeHash && entry.model == 0;
+        require(fits, TrainingDoesNotFit(job));
+        entry.model = id;
+    }
+
+    function _knownTraining(uint256 job) private view returns (Training storage entry) {
+        entry = _trainings[job];
+        require(entry.builder != address(0), UnknownTraining(job));
     }
 
     /// @dev Root of a version that must exist, or 0 for no Datanet at all.

@@ -17,13 +17,15 @@ import {GovernorVotes} from "@openzeppelin/contracts/governance/extensions/Gover
 import {
     GovernorVotesQuorumFraction
 } from "@openzeppelin/contracts/governance/extensions/GovernorVotesQuorumFraction.sol";
+import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
 
 /// @title Governor of OpenLedger
 /// @notice Holders of gOPEN vote; what passes waits in the timelock and is then executed by anyone. A vote that reaches
 /// its quorum late is extended, so that the other side can answer.
 /// @dev The quorum is the larger of a fraction of all gOPEN and a fixed floor: it does not become cheap while few have
-/// wrapped their OPEN.
+/// wrapped their OPEN. A vote can move the floor, but only inside fixed bounds, and a change counts for proposals whose
+/// vote opens after it.
 contract OpenLedgerGovernor is
     Governor,
     GovernorSettings,
@@ -43,9 +45,19 @@ contract OpenLedgerGovernor is
         uint256 quorumFloor;
     }
 
+    using Checkpoints for Checkpoints.Trace208;
+
     event QuorumFloorSet(uint256 before, uint256 afterwards);
 
-    uint256 public quorumFloor;
+    /// @notice The floor would be `floor` wei of gOPEN, outside [`minimum`, `maximum`].
+    error QuorumFloorOutOfBounds(uint256 floor, uint256 minimum, uint256 maximum);
+
+    /// @notice Bounds of the floor that no vote can leave: the least is fixed at deployment, the most is a tenth of all
+    /// OPEN, so that votes cannot lock themselves out.
+    uint256 public constant MAX_QUORUM_FLOOR = 100_000_000 ether;
+    uint256 public immutable minQuorumFloor;
+
+    Checkpoints.Trace208 private _floors;
 
     constructor(IVotes token, TimelockController timelock, Settings memory settings)
         Governor("OpenLedger")
@@ -55,15 +67,24 @@ contract OpenLedgerGovernor is
         GovernorPreventLateQuorum(settings.lateExtension)
         GovernorTimelockControl(timelock)
     {
+        minQuorumFloor = settings.quorumFloor / 2;
         _setQuorumFloor(settings.quorumFloor);
     }
 
     /// @notice Changes the floor of the quorum. Only by a vote.
+    /// @custom:misuse Lowering it makes capture cheaper; it can never fall below half of what it was at deployment.
     function setQuorumFloor(uint256 floor) external onlyGovernance {
         _setQuorumFloor(floor);
     }
 
+    /// @notice The present floor of the quorum, in wei of gOPEN.
+    /// @custom:misuse Proposals that are open to vote keep the floor of their time; ask {quorum} for them.
+    function quorumFloor() external view returns (uint256) {
+        return _floors.latest();
+    }
+
     /// @notice Votes for and abstaining that a proposal needs which was open to vote at `timepoint`.
+    /// @custom:misuse Known for times that are over only.
     function quorum(uint256 timepoint)
         public
         view
@@ -71,7 +92,8 @@ contract OpenLedgerGovernor is
         returns (uint256)
     {
         uint256 fraction = super.quorum(timepoint);
-        return fraction > quorumFloor ? fraction : quorumFloor;
+        uint256 floor = _floors.upperLookupRecent(uint48(timepoint));
+        return fraction > floor ? fraction : floor;
     }
 
     function state(uint256 proposalId)
@@ -106,8 +128,12 @@ contract OpenLedgerGovernor is
     }
 
     function _setQuorumFloor(uint256 floor) private {
-        emit QuorumFloorSet(quorumFloor, floor);
-        quorumFloor = floor;
+        require(
+            floor >= minQuorumFloor && floor <= MAX_QUORUM_FLOOR,
+            QuorumFloorOutOfBounds(floor, minQuorumFloor, MAX_QUORUM_FLOOR)
+        );
+        emit QuorumFloorSet(_floors.latest(), floor);
+        _floors.push(clock(), uint208(floor));
     }
 
     function _tallyUpdated(uint256 proposalId) internal override(Governor, GovernorPreventLateQuorum) {

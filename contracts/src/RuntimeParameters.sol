@@ -12,6 +12,7 @@ contract RuntimeParameters is IRuntimeParameters, AccessManaged {
         uint256 value;
         uint128 minimum;
         uint128 maximum;
+        Unit unit;
     }
 
     uint256 private constant PPM = 1_000_000;
@@ -29,25 +30,33 @@ contract RuntimeParameters is IRuntimeParameters, AccessManaged {
     constructor(address authority, bytes32[] memory names, uint256[] memory values) AccessManaged(authority) {
         require(names.length == values.length, LengthMismatch(names.length, values.length));
 
-        _define(Keys.FEE_DATA, 600_000, 0, PPM);
-        _define(Keys.FEE_BUILDER, 150_000, 0, PPM);
-        _define(Keys.FEE_HOST, 120_000, 0, PPM);
-        _define(Keys.FEE_CURATORS, 50_000, 0, PPM);
-        _define(Keys.FEE_VALIDATORS, 50_000, 0, PPM);
-        _define(Keys.ATTRIBUTION_INFLUENCE, 500_000, 0, PPM);
-        _define(Keys.BOND_RECORD, 0.05 ether, 0, 100 ether);
-        _define(Keys.REVIEW_JURY, 3, 1, 15);
-        _define(Keys.REVIEW_COMMIT, 1 hours, 1 minutes, 3 days);
-        _define(Keys.REVIEW_REVEAL, 1 hours, 1 minutes, 3 days);
-        _define(Keys.REVIEW_NOREVEAL, 1 ether, 0, 1_000 ether);
-        _define(Keys.STAKE_REVIEWER, 1_000 ether, 1 ether, 1_000_000 ether);
-        _define(Keys.STAKE_VALIDATOR, 5_000 ether, 1 ether, 1_000_000 ether);
-        _define(Keys.STAKE_HOST, 1_000 ether, 1 ether, 1_000_000 ether);
-        _define(Keys.STAKE_UNBONDING, 7 days, 1 days, 90 days);
-        _define(Keys.PAYOUT_DELAY, 1 hours, 1 minutes, 30 days);
-        _define(Keys.WITHDRAWAL_DELAY, 1 hours, 1 minutes, 30 days);
-        _define(Keys.MODEL_APPROVAL, 0, 0, 1);
-        _define(Keys.SLASH_CAP, 500_000, 0, PPM);
+        _define(Keys.FEE_DATA, Unit.Ppm, 600_000, 0, PPM);
+        _define(Keys.FEE_BUILDER, Unit.Ppm, 150_000, 0, PPM);
+        _define(Keys.FEE_HOST, Unit.Ppm, 120_000, 0, PPM);
+        _define(Keys.FEE_CURATORS, Unit.Ppm, 50_000, 0, PPM);
+        _define(Keys.FEE_VALIDATORS, Unit.Ppm, 50_000, 0, PPM);
+        _define(Keys.ATTRIBUTION_INFLUENCE, Unit.Ppm, 500_000, 0, PPM);
+        _define(Keys.BOND_RECORD, Unit.Wei, 0.05 ether, 0, 100 ether);
+        _define(Keys.BOND_CHALLENGE, Unit.Wei, 0.1 ether, 0.001 ether, 1_000 ether);
+        _define(Keys.REVIEW_JURY, Unit.Count, 3, 1, 9);
+        _define(Keys.REVIEW_EXTRA, Unit.Count, 2, 0, 4);
+        _define(Keys.REVIEW_APPEAL, Unit.Count, 7, 3, 15);
+        _define(Keys.REVIEW_COMMIT, Unit.Seconds, 1 hours, 1 minutes, 3 days);
+        _define(Keys.REVIEW_REVEAL, Unit.Seconds, 1 hours, 1 minutes, 3 days);
+        _define(Keys.REVIEW_NOREVEAL, Unit.Wei, 1 ether, 0, 1_000 ether);
+        _define(Keys.REVIEW_CHALLENGE, Unit.Seconds, 1 days, 1 minutes, 14 days);
+        _define(Keys.REVIEW_LAPSE, Unit.Seconds, 7 days, 1 hours, 30 days);
+        _define(Keys.STAKE_REVIEWER, Unit.Wei, 1_000 ether, 1 ether, 1_000_000 ether);
+        _define(Keys.STAKE_REVIEWER_CAP, Unit.Wei, 10_000 ether, 1 ether, 1_000_000_000 ether);
+        _define(Keys.STAKE_VALIDATOR, Unit.Wei, 5_000 ether, 1 ether, 1_000_000 ether);
+        _define(Keys.STAKE_HOST, Unit.Wei, 1_000 ether, 1 ether, 1_000_000 ether);
+        _define(Keys.STAKE_UNBONDING, Unit.Seconds, 7 days, 1 days, 90 days);
+        _define(Keys.PAYOUT_DELAY, Unit.Seconds, 1 hours, 1 minutes, 30 days);
+        _define(Keys.WITHDRAWAL_DELAY, Unit.Seconds, 1 hours, 1 minutes, 30 days);
+        _define(Keys.MODEL_APPROVAL, Unit.Switch, 0, 0, 1);
+        _define(Keys.MODEL_LINEAGE, Unit.Ppm, 300_000, 0, 500_000);
+        _define(Keys.DATANET_OWNER, Unit.Ppm, 300_000, 0, PPM);
+        _define(Keys.SLASH_CAP, Unit.Ppm, 500_000, 0, PPM);
 
         for (uint256 i; i < names.length; ++i) {
             _write(names[i], values[i]);
@@ -73,6 +82,11 @@ contract RuntimeParameters is IRuntimeParameters, AccessManaged {
     }
 
     /// @inheritdoc IRuntimeParameters
+    function unitOf(bytes32 key) external view returns (Unit) {
+        return _known(key).unit;
+    }
+
+    /// @inheritdoc IRuntimeParameters
     function keys() external view returns (bytes32[] memory) {
         return _keys;
     }
@@ -86,8 +100,8 @@ contract RuntimeParameters is IRuntimeParameters, AccessManaged {
         influencePpm = uint32(packed >> 160);
     }
 
-    function _define(bytes32 key, uint256 value, uint256 minimum, uint256 maximum) private {
-        _parameters[key] = Parameter(value, uint128(minimum), uint128(maximum));
+    function _define(bytes32 key, Unit unit, uint256 value, uint256 minimum, uint256 maximum) private {
+        _parameters[key] = Parameter(value, uint128(minimum), uint128(maximum), unit);
         _keys.push(key);
         emit ParameterSet(key, 0, value);
     }
@@ -124,6 +138,14 @@ contract RuntimeParameters is IRuntimeParameters, AccessManaged {
         uint256 needed = review > payout ? review : payout;
         uint256 unbonding = _parameters[Keys.STAKE_UNBONDING].value;
         require(unbonding >= needed, UnbondingTooShort(unbonding, needed));
+
+        uint256 first = _parameters[Keys.REVIEW_JURY].value + _parameters[Keys.REVIEW_EXTRA].value;
+        uint256 appeal = _parameters[Keys.REVIEW_APPEAL].value;
+        require(appeal > first, AppealNotLarger(appeal, first));
+
+        uint256 minimum = _parameters[Keys.STAKE_REVIEWER].value;
+        uint256 cap = _parameters[Keys.STAKE_REVIEWER_CAP].value;
+        require(cap >= minimum, CapBelowMinimum(cap, minimum));
     }
 
     function _known(bytes32 key) private view returns (Parameter storage parameter) {

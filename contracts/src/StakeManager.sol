@@ -167,8 +167,13 @@ contract StakeManager is IStakeManager, AccessManaged {
     }
 
     function _reweigh(uint8 role, address account) private {
-        uint128 staked = _positions[role][account].staked;
-        _trees[role].set(account, staked >= minimumStake(role) ? staked : 0);
+        uint256 weight = _positions[role][account].staked;
+        if (weight < minimumStake(role)) weight = 0;
+        if (role == StakeRoles.REVIEWER) {
+            uint256 cap = parameters.get(ParameterKeys.STAKE_REVIEWER_CAP);
+            if (weight > cap) weight = cap;
+        }
+        _trees[role].set(account, uint208(weight));
     }
 
     function _past(uint256 blockNumber) private view returns (uint48) {

@@ -31,7 +31,7 @@ contract DatanetRegistryTest is System {
         for (uint256 i; i < 3; ++i) {
             revealAs(jurors[i], id, verdicts[i]);
         }
-        datanets.finalise(id);
+        conclude(id);
 
         IDatanetRegistry.Contribution memory entry = datanets.contribution(id);
         vm.assertTrue(entry.state == IDatanetRegistry.State.Finalised, "final");
@@ -52,7 +52,7 @@ contract DatanetRegistryTest is System {
         uint32 records = uint32(bound(count, 1, 300));
         uint256 bond = records * parameters.get(ParameterKeys.BOND_RECORD);
         vm.prank(account("olivia"));
-        uint256 net = datanets.createDatanet("n", 0, 0, "");
+        uint256 net = datanets.createDatanet("n", 0, 0, "", openTerms());
         IDatanetRegistry.ContributionInput memory input = contributionOf(net, "carol", records);
         vm.deal(address(this), bond);
         bytes memory signature = signed(key("carol"), datanets.contributionDigest(input));
@@ -68,7 +68,7 @@ contract DatanetRegistryTest is System {
         for (uint256 i; i < 3; ++i) {
             revealAs(jurors[i], id, verdicts[i]);
         }
-        datanets.finalise(id);
+        conclude(id);
         uint256 paid = account("carol").balance + treasury.balance;
         for (uint256 i; i < 3; ++i) {
             paid += jurors[i].balance;
@@ -206,9 +206,9 @@ contract DatanetRegistryTest is System {
         vm.expectRevert(
             abi.encodeWithSelector(IDatanetRegistry.ReviewNotOver.selector, datanets.review(id).revealEnd)
         );
-        datanets.finalise(id);
+        datanets.endRound(id);
         revealAs(jurors[1], id, NONE);
-        datanets.finalise(id);
+        conclude(id);
         vm.assertEq(stakes.stakeOf(StakeRoles.REVIEWER, jurors[2]), 999 ether, "absent");
         vm.assertEq(stakes.stakeOf(StakeRoles.REVIEWER, jurors[0]), 1_000 ether, "present");
         vm.assertEq(datanets.contribution(id).acceptedCount, 0, "one against one rejects");
@@ -221,7 +221,7 @@ contract DatanetRegistryTest is System {
         commitAs(jurors[0], id, ALL);
         vm.warp(datanets.review(id).commitEnd);
         revealAs(jurors[0], id, ALL);
-        datanets.finalise(id);
+        conclude(id);
         vm.assertTrue(datanets.contribution(id).state == IDatanetRegistry.State.Submitted, "waits again");
         vm.assertEq(stakes.stakeOf(StakeRoles.REVIEWER, jurors[1]), 999 ether, "absent");
         vm.assertEq(address(datanets).balance, 0.5 ether, "the bond is still there");
@@ -241,7 +241,7 @@ contract DatanetRegistryTest is System {
         for (uint256 i; i < 3; ++i) {
             revealAs(jurors[i], id, ALL);
         }
-        datanets.finalise(id);
+        conclude(id);
         vm.assertEq(datanets.contribution(id).acceptedCount, 10, "only the second round's verdicts count");
         vm.assertEq(account("carol").balance, 0.5 ether, "bond back");
     }
@@ -269,7 +269,7 @@ contract DatanetRegistryTest is System {
 
     function test_ASignatureCountsOnceHereAndNowhereElse() public {
         vm.prank(account("olivia"));
-        uint256 net = datanets.createDatanet("n", 0, 0, "");
+        uint256 net = datanets.createDatanet("n", 0, 0, "", openTerms());
         IDatanetRegistry.ContributionInput memory input = contributionOf(net, "carol", 10);
         bytes memory signature = signed(key("carol"), datanets.contributionDigest(input));
         vm.deal(address(this), 10 ether);
@@ -277,8 +277,8 @@ contract DatanetRegistryTest is System {
         vm.expectRevert(abi.encodeWithSelector(IDatanetRegistry.WrongNonce.selector, 0, 1));
         datanets.submit{value: 0.5 ether}(input, signature);
 
-        DatanetRegistry other = new DatanetRegistry(parameters, stakes, treasury);
-        other.createDatanet("n", 0, 0, "");
+        DatanetRegistry other = new DatanetRegistry(parameters, stakes, appeals, treasury);
+        other.createDatanet("n", 0, 0, "", openTerms());
         bytes memory refusal =
             abi.encodeWithSelector(IDatanetRegistry.InvalidContributionSignature.selector, account("carol"));
         vm.expectRevert(refusal);
@@ -293,8 +293,8 @@ contract DatanetRegistryTest is System {
 
     function testFuzz_AnyChangeOfTheSignedMessageIsRefused(uint256 field, uint256 change) public {
         vm.prank(account("olivia"));
-        uint256 net = datanets.createDatanet("n", 0, 0, "");
-        datanets.createDatanet("m", 0, 0, "");
+        uint256 net = datanets.createDatanet("n", 0, 0, "", openTerms());
+        datanets.createDatanet("m", 0, 0, "", openTerms());
         IDatanetRegistry.ContributionInput memory input = contributionOf(net, "carol", 10);
         bytes memory signature = signed(key("carol"), datanets.contributionDigest(input));
         field %= 5;
@@ -312,7 +312,7 @@ contract DatanetRegistryTest is System {
 
     function test_TheBondIsExact() public {
         vm.prank(account("olivia"));
-        uint256 net = datanets.createDatanet("n", 0, 0, "");
+        uint256 net = datanets.createDatanet("n", 0, 0, "", openTerms());
         IDatanetRegistry.ContributionInput memory input = contributionOf(net, "carol", 10);
         bytes memory signature = signed(key("carol"), datanets.contributionDigest(input));
         vm.deal(address(this), 1 ether);
@@ -328,7 +328,7 @@ contract DatanetRegistryTest is System {
     function test_AContractContributorThatRefusesMoneyCannotHoldUpTheReview() public {
         Stubborn contributor = new Stubborn();
         vm.prank(account("olivia"));
-        uint256 net = datanets.createDatanet("n", 0, 0, "");
+        uint256 net = datanets.createDatanet("n", 0, 0, "", openTerms());
         IDatanetRegistry.ContributionInput memory input =
             IDatanetRegistry.ContributionInput(net, address(contributor), "root", 10, "MIT", "manifest", 0);
         vm.deal(address(this), 1 ether);
@@ -342,7 +342,7 @@ contract DatanetRegistryTest is System {
         for (uint256 i; i < 3; ++i) {
             revealAs(jurors[i], id, ALL);
         }
-        datanets.finalise(id);
+        conclude(id);
         vm.assertEq(datanets.owed(address(contributor)), 0.5 ether, "kept for it");
         contributor.fetch(datanets);
         vm.assertEq(address(contributor).balance, 0.5 ether, "fetched");
@@ -367,7 +367,7 @@ contract DatanetRegistryTest is System {
         (twice[0], twice[1]) = (id, id);
         vm.expectRevert(abi.encodeWithSelector(IDatanetRegistry.ContributionsNotAscending.selector, id, id));
         datanets.anchorVersion(net, "root", 20, twice, "manifest");
-        uint256 foreign = datanets.createDatanet("foreign", 0, 0, "");
+        uint256 foreign = datanets.createDatanet("foreign", 0, 0, "", openTerms());
         vm.expectRevert(abi.encodeWithSelector(IDatanetRegistry.ContributionOfOtherDatanet.selector, id, net));
         datanets.anchorVersion(foreign, "root", 10, ids, "manifest");
         vm.assertEq(datanets.anchorVersion(net, "root", 10, ids, "manifest"), 1, "first version");
@@ -379,7 +379,7 @@ contract DatanetRegistryTest is System {
 
     function test_OnlyTheOwnerHandsADatanetOn() public {
         vm.prank(account("olivia"));
-        uint256 net = datanets.createDatanet("n", 0, 0, "");
+        uint256 net = datanets.createDatanet("n", 0, 0, "", openTerms());
         vm.expectRevert(
             abi.encodeWithSelector(
                 IDatanetRegistry.NotDatanetOwner.selector, address(this), account("olivia")
@@ -406,7 +406,7 @@ contract DatanetRegistryTest is System {
         for (uint256 i; i < 3; ++i) {
             revealAs(jurors[i], id, ALL);
         }
-        datanets.finalise(id);
+        conclude(id);
     }
 
     function _randomVerdict(uint256 records, bytes32 seed) private pure returns (bytes memory verdict) {

@@ -82,6 +82,71 @@ contract GovernanceTest is System {
         _governor.setQuorumFloor(0);
     }
 
+    function test_attack_GovernanceCaptureWhileFewHaveWrapped() public {
+        // The attacker wraps as much as everybody together, just below the floor: all votes, no quorum.
+        address attacker = account("attacker");
+        vm.prank(_holder);
+        _token.withdraw(500 ether);
+        _wrap(attacker, 999 ether);
+        vm.warp(block.timestamp + 1);
+        uint256 id = _grab(attacker, "first");
+        vm.warp(block.timestamp + 1 days + 1);
+        vm.prank(attacker);
+        _governor.castVote(id, 1);
+        vm.warp(_governor.proposalDeadline(id) + 1);
+        vm.assertTrue(_governor.state(id) == IGovernor.ProposalState.Defeated, "below the floor");
+
+        // With more than the floor it must show itself a day before anybody votes: time to wrap and answer.
+        _wrap(attacker, 2_000 ether);
+        vm.warp(block.timestamp + 1);
+        id = _grab(attacker, "second");
+        vm.warp(block.timestamp + 12 hours);
+        _wrap(account("defender"), 5_000 ether);
+        vm.warp(block.timestamp + 12 hours + 1);
+        vm.prank(attacker);
+        _governor.castVote(id, 1);
+        vm.prank(account("defender"));
+        _governor.castVote(id, 0);
+        vm.warp(_governor.proposalDeadline(id) + 1);
+        vm.assertTrue(_governor.state(id) == IGovernor.ProposalState.Defeated, "outvoted");
+
+        // Votes that come at the last moment open the vote again, so that nobody wins by surprise.
+        id = _grab(attacker, "third");
+        vm.warp(_governor.proposalDeadline(id));
+        vm.prank(attacker);
+        _governor.castVote(id, 1);
+        vm.warp(block.timestamp + 1 hours);
+        vm.prank(account("defender"));
+        _governor.castVote(id, 0);
+        vm.warp(_governor.proposalDeadline(id) + 1);
+        vm.assertTrue(_governor.state(id) == IGovernor.ProposalState.Defeated, "answered in the extension");
+    }
+
+    function test_TheFloorStaysInsideItsBoundsAndCountsForLaterVotesOnly() public {
+        (uint256 id,) = _propose();
+        vm.warp(block.timestamp + 1 days + 1);
+        uint256 snapshot = _governor.proposalSnapshot(id);
+        _byVote(499 ether, true);
+        _byVote(1e26 + 1, true);
+        _byVote(2_000 ether, false);
+        vm.warp(block.timestamp + 1);
+        vm.assertEq(_governor.quorumFloor(), 2_000 ether, "raised");
+        vm.assertEq(_governor.quorum(block.timestamp - 1), 2_000 ether, "for what comes");
+        vm.assertEq(_governor.quorum(snapshot), 1_000 ether, "not for what is open to vote");
+    }
+
+    function test_AProposerCanTakeAProposalBackBeforeItsVote() public {
+        (uint256 id, bytes memory call) = _propose();
+        vm.assertTrue(_governor.proposalNeedsQueuing(id), "goes through the timelock");
+        (address[] memory targets, uint256[] memory values, bytes[] memory calls) = _action(call);
+        vm.prank(_holder);
+        _governor.cancel(targets, values, calls, keccak256("why"));
+        vm.assertTrue(_governor.state(id) == IGovernor.ProposalState.Canceled, "taken back");
+        vm.prank(account("nobody"));
+        vm.expectRevert();
+        _governor.propose(targets, values, calls, "too few votes");
+    }
+
     function testFuzz_VotesAreWhatIsWrapped(uint256 wrapped, uint256 unwrapped) public {
         wrapped = bound(wrapped, 0, 1e27);
         unwrapped = bound(unwrapped, 0, wrapped);
@@ -115,6 +180,35 @@ contract GovernanceTest is System {
         _token.deposit{value: amount}();
         _token.delegate(holder);
         vm.stopPrank();
+    }
+
+    /// @dev A proposal to hand everything over.
+    function _grab(address proposer, string memory why) private returns (uint256) {
+        bytes memory call = abi.encodeCall(access.grantRole, (0, proposer, 0));
+        (address[] memory targets, uint256[] memory values, bytes[] memory calls) = _action(call);
+        targets[0] = address(access);
+        vm.prank(proposer);
+        return _governor.propose(targets, values, calls, why);
+    }
+
+    /// @dev Takes a new floor from proposal to execution, which refuses it where it is out of bounds.
+    function _byVote(uint256 floor, bool refused) private {
+        (address[] memory targets, uint256[] memory values, bytes[] memory calls) =
+            _action(abi.encodeCall(_governor.setQuorumFloor, (floor)));
+        targets[0] = address(_governor);
+        vm.prank(_holder);
+        uint256 id = _governor.propose(targets, values, calls, "floor");
+        vm.warp(_governor.proposalSnapshot(id) + 1);
+        vm.prank(_holder);
+        _governor.castVote(id, 1);
+        vm.warp(_governor.proposalDeadline(id) + 1);
+        _governor.queue(targets, values, calls, keccak256("floor"));
+        vm.warp(_governor.proposalEta(id));
+        bytes memory out = abi.encodeWithSelector(
+            OpenLedgerGovernor.QuorumFloorOutOfBounds.selector, floor, 500 ether, 1e26
+        );
+        if (refused) vm.expectRevert(out);
+        _governor.execute(targets, values, calls, keccak256("floor"));
     }
 
     function _propose() private returns (uint256 id, bytes memory call) {

@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {BatchTree} from "../src/libraries/BatchTree.sol";
 import {StakeTree} from "../src/libraries/StakeTree.sol";
+import {Bitmaps} from "../src/libraries/Bitmaps.sol";
 import {VerdictTally} from "../src/libraries/VerdictTally.sol";
 import {Test} from "./utils/Test.sol";
 
@@ -30,10 +31,12 @@ contract BatchTreeTest is Test {
             bytes32[] memory proof = _proof(tree, 2 * leaves.length - 2 - i);
             vm.assertTrue(this.verify(proof, bytes24(leaves[i]), i, leaves.length, tree[0]), "proof holds");
             vm.assertTrue(
-                !this.verify(proof, bytes24(keccak256("other")), i, leaves.length, tree[0]), "for its leaf only"
+                !this.verify(proof, bytes24(keccak256("other")), i, leaves.length, tree[0]),
+                "for its leaf only"
             );
             vm.assertTrue(
-                !this.verify(proof, bytes24(leaves[i]), leaves.length, leaves.length, tree[0]), "inside the batch"
+                !this.verify(proof, bytes24(leaves[i]), leaves.length, leaves.length, tree[0]),
+                "inside the batch"
             );
         }
     }
@@ -98,8 +101,8 @@ contract VerdictTallyTest is Test {
         VerdictTally.check(verdict, records);
     }
 
-    function add(bytes calldata verdict, uint256 lanes) external {
-        _counters.add(verdict, lanes);
+    function add(bytes calldata verdict) external {
+        _counters.add(verdict);
     }
 
     function testFuzz_TheMajorityIsThatOfCountingEachRecord(uint256 records, uint256 votes, bytes32 seed)
@@ -108,7 +111,6 @@ contract VerdictTallyTest is Test {
         records = bound(records, 1, 600);
         votes = bound(votes, 1, 15);
         uint256 length = (records + 7) / 8;
-        uint256 lanes = VerdictTally.lanes(15);
         uint256[] memory yes = new uint256[](records);
         for (uint256 vote; vote < votes; ++vote) {
             bytes memory verdict = new bytes(length);
@@ -118,12 +120,14 @@ contract VerdictTallyTest is Test {
                 ++yes[i];
             }
             this.check(verdict, records);
-            this.add(verdict, lanes);
+            this.add(verdict);
         }
-        (bytes memory accepted, uint256 count) = _counters.majority(votes, lanes, length);
+        (bytes memory accepted, uint256 count) = _counters.majority(votes, length);
         vm.assertEq(accepted.length, length, "length");
         uint256 expected;
+        uint256 split;
         for (uint256 i; i < records; ++i) {
+            if (yes[i] != 0 && yes[i] != votes) ++split;
             bool accepts = uint8(accepted[i / 8]) & (1 << (i % 8)) != 0;
             vm.assertTrue(
                 accepts == (2 * yes[i] > votes), "more than half of the votes accept, a tie rejects"
@@ -131,6 +135,7 @@ contract VerdictTallyTest is Test {
             if (accepts) ++expected;
         }
         vm.assertEq(count, expected, "count");
+        vm.assertEq(_counters.contested(votes), split, "neither all nor none");
     }
 
     function test_FullWordsAreCounted() public {
@@ -138,8 +143,8 @@ contract VerdictTallyTest is Test {
         for (uint256 i; i < 64; ++i) {
             verdict[i] = 0xff;
         }
-        this.add(verdict, 1);
-        (, uint256 count) = _counters.majority(1, 1, 64);
+        this.add(verdict);
+        (, uint256 count) = _counters.majority(1, 64);
         vm.assertEq(count, 512, "all records");
     }
 
@@ -254,5 +259,28 @@ contract StakeTreeTest is Test {
             if (list[i] == account) return true;
         }
         return false;
+    }
+}
+
+contract BitmapsTest is Test {
+    using Bitmaps for bytes;
+
+    function testFuzz_SetsAreCombinedRecordByRecord(bytes memory one, uint256 seed) public pure {
+        bytes memory other = new bytes(one.length);
+        for (uint256 i; i < one.length; ++i) {
+            other[i] = keccak256(abi.encode(seed, i))[0];
+        }
+        (bytes memory and, bytes memory or, bytes memory xor) =
+            (one.both(other), one.either(other), one.differing(other));
+        uint256 count;
+        for (uint256 i; i < one.length * 8; ++i) {
+            (bool a, bool b) = (one.has(i), other.has(i));
+            vm.assertTrue(and.has(i) == (a && b), "both");
+            vm.assertTrue(or.has(i) == (a || b), "either");
+            vm.assertTrue(xor.has(i) == (a != b), "differing");
+            if (a) ++count;
+        }
+        vm.assertEq(one.count(), count, "count");
+        vm.assertTrue(!one.has(one.length * 8), "nothing beyond the end");
     }
 }

@@ -22,7 +22,7 @@ from openledger.primitives import (
 from tests.chain.conftest import Network, deployed
 
 BOND = WEI_PER_OPEN // 20
-FINALISED, SUBMITTED = 3, 1
+SUBMITTED, DECIDED, FINALISED = 1, 4, 6
 RECORDS = [keccak(f"record {number}".encode()) for number in range(10)]
 
 
@@ -30,10 +30,10 @@ class Datanet:
     """A Datanet on the shared chain, with the persons who act on it."""
 
     def __init__(self, network: Network) -> None:
-        self.chain = network.chain
+        self.network, self.chain = network, network.chain
         self.registry = network.chain.contract("DatanetRegistry").functions
         self.owner, self.contributor, self.relayer = network.actor(), network.actor(), network.actor()
-        self.chain.send(self.owner, self.registry.createDatanet("exploits", bytes(32), bytes(32), ""))
+        self.chain.send(self.owner, self.registry.createDatanet("exploits", bytes(32), bytes(32), "", (0, 0, 0, 0, 0)))
         created = self.chain.events("DatanetRegistry", "DatanetCreated", owner=self.owner.address)
         self.id = int(created[-1]["args"]["datanet"])
 
@@ -74,6 +74,13 @@ class Datanet:
         for address, verdict in verdicts.items():
             self.chain.send(jurors[address], self.registry.revealVerdict(contribution, verdict, bytes(32)))
 
+    def conclude(self, contribution: int) -> None:
+        """Ends the round; what it decides is made final when its challenge window is over."""
+        self.chain.send(self.relayer, self.registry.endRound(contribution))
+        if self.registry.contribution(contribution).call()[4] == DECIDED:
+            self.network.dev.warp(86_401)
+            self.chain.send(self.relayer, self.registry.finalise(contribution))
+
 
 @pytest.fixture(scope="module")
 def reviewers(network: Network) -> dict[str, LocalAccount]:
@@ -97,15 +104,21 @@ def test_a_contribution_is_submitted_reviewed_slashed_and_anchored(
     verdicts = dict(zip(jury, (b"\xff\x01", b"\xff\x00", b"\xff\x00"), strict=True))
     datanet.vote(contribution, verdicts, reviewers)
     treasury = chain.balance(chain.address("TimelockController"))
-    chain.send(datanet.relayer, registry.finalise(contribution))
+    chain.send(datanet.relayer, registry.endRound(contribution))
+    # They disagree on record 8: the one reviewer who is left joins them.
+    chain.send(datanet.relayer, registry.openReview(contribution))
+    jury = registry.jury(contribution).call()
+    assert set(jury) == set(reviewers)
+    datanet.vote(contribution, {jury[3]: b"\xff\x00"}, reviewers)
+    datanet.conclude(contribution)
 
     entry = registry.contribution(contribution).call()
     assert (entry[4], entry[3]) == (FINALISED, 8)
     assert registry.acceptedBitmap(contribution).call() == b"\xff\x00"
     assert registry.reviewersOf(contribution).call() == jury
     assert chain.balance(datanet.contributor.address) - before == 8 * BOND
-    each = 2 * BOND // 2 // 3
-    assert chain.balance(chain.address("TimelockController")) - treasury == 2 * BOND - 3 * each
+    each = 2 * BOND // 2 // 4
+    assert chain.balance(chain.address("TimelockController")) - treasury == 2 * BOND - 4 * each
     (slashed,) = chain.events("DatanetRegistry", "BondSlashed", id=contribution)
     assert slashed["args"]["amount"] == 2 * BOND
 
@@ -130,16 +143,16 @@ def test_absent_jurors_pay_and_a_round_without_a_majority_is_drawn_again(
     jury = registry.jury(contribution).call()
     held = [stakes.stakeOf(Role.REVIEWER, juror).call() for juror in jury]
     with pytest.raises(RevertError, match="ReviewNotOver"):
-        chain.send(datanet.relayer, registry.finalise(contribution))
+        datanet.conclude(contribution)
     network.dev.warp(3_600)
-    chain.send(datanet.relayer, registry.finalise(contribution))
+    datanet.conclude(contribution)
     assert registry.contribution(contribution).call()[4] == SUBMITTED
     penalty = chain.contract("RuntimeParameters").functions.get(parameter_key("review.noreveal")).call()
     assert [stakes.stakeOf(Role.REVIEWER, juror).call() for juror in jury] == [stake - penalty for stake in held]
     chain.send(datanet.relayer, registry.openReview(contribution))
     second = registry.jury(contribution).call()
     datanet.vote(contribution, dict.fromkeys(second, b"\xff\x03"), reviewers)
-    chain.send(datanet.relayer, registry.finalise(contribution))
+    datanet.conclude(contribution)
     assert registry.contribution(contribution).call()[3] == 10
 
 

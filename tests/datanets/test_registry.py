@@ -16,9 +16,13 @@ from openledger.datanets import (
     bond_of,
     build_contribution,
     build_version,
+    challenge,
     commit,
     contribution_entry,
     create_datanet,
+    decision,
+    defend,
+    end_round,
     fill_ballot,
     finalise,
     inspect,
@@ -30,11 +34,15 @@ from openledger.datanets import (
     next_nonce,
     open_review,
     read_outcome,
+    remove_record,
     reveal,
     review,
     review_items,
+    review_times,
+    settle_challenge,
     submit_contribution,
     tally,
+    tombstones,
     verify_contribution,
     verify_version,
     withdraw_contribution,
@@ -97,6 +105,22 @@ class Town:
         jurors = open_review(self.chain, self.wallet("relayer"), contribution)
         assert len(jurors) == 3
         assert jurors == jury(self.chain, contribution)
+        bitmaps = self.vote(contribution, jurors, records, known)
+        if end_round(self.chain, self.wallet("relayer"), contribution) is ContributionState.DISAGREED:
+            joined = open_review(self.chain, self.wallet("relayer"), contribution)
+            assert jury(self.chain, contribution) == jurors + joined
+            bitmaps += self.vote(contribution, joined, records, known)
+            assert end_round(self.chain, self.wallet("relayer"), contribution) is ContributionState.DECIDED
+        assert decision(self.chain, contribution) == tally(bitmaps, len(records))
+        self.pass_challenges(contribution)
+        return finalise(self.chain, self.wallet("relayer"), contribution), bitmaps
+
+    def pass_challenges(self, contribution: int) -> None:
+        """Waits until the decision can no longer be challenged."""
+        self.dev.warp(review_times(self.chain, contribution).challenge_end - self.chain.time())
+
+    def vote(self, contribution: int, jurors, records, known=()):
+        """Every juror commits to and reveals the ballot of its own procedure; returns the bitmaps."""
         names = {self.wallet(name).address: name for name in REVIEWERS}
         items = review_items(records, inspect(records, "Apache-2.0", TERMS, known))
         ballots = {
@@ -106,8 +130,7 @@ class Town:
             commit(self.chain, self.wallet(name), ballot)
         for name, ballot in ballots.items():
             reveal(self.chain, self.wallet(name), ballot)
-        outcome = finalise(self.chain, self.wallet("relayer"), contribution)
-        return outcome, [ballot.bitmap for ballot in ballots.values()]
+        return [ballot.bitmap for ballot in ballots.values()]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +173,7 @@ def test_records_go_from_two_contributors_through_review_into_an_anchored_versio
 def test_only_the_owner_anchors_and_only_what_was_accepted(town):
     records = RECORDS[40:43]
     number, signed = town.contribute("alice", records)
-    with pytest.raises(InputError, match="submitted; its review has no outcome"):
+    with pytest.raises(InputError, match="submitted; its review is not final"):
         read_outcome(town.chain, number, signed.manifest)
     town.judge(number, records)
     result = read_outcome(town.chain, number, signed.manifest)
@@ -194,19 +217,59 @@ def test_a_round_in_which_the_jury_stays_away_is_void_and_a_new_jury_is_drawn(to
     number, _ = town.contribute("bob", RECORDS[70:72])
     open_review(town.chain, town.wallet("relayer"), number)
     with pytest.raises(RevertError) as refused:
-        finalise(town.chain, town.wallet("relayer"), number)
+        end_round(town.chain, town.wallet("relayer"), number)
     assert refused.value.name == "ReviewNotOver"
     town.dev.warp(2 * 3600 + 60)
-    assert finalise(town.chain, town.wallet("relayer"), number) is None
-    assert contribution_entry(town.chain, number).state is ContributionState.SUBMITTED
+    assert end_round(town.chain, town.wallet("relayer"), number) is ContributionState.SUBMITTED
+    assert decision(town.chain, number) == []
+    for name in REVIEWERS:  # the penalty took them below the least stake
+        town.chain.send(
+            town.wallet(name), town.chain.contract("StakeManager").functions.stake(Role.REVIEWER), value=10 * OPEN
+        )
 
 
-def test_a_contributor_may_withdraw_before_a_jury_is_drawn_and_gets_the_bond_back(town):
+def test_a_contributor_cannot_look_at_the_jury_and_withdraw(town):
     number, _ = town.contribute("alice", RECORDS[80:84], payer="relayer")
-    held = town.chain.balance(town.wallet("alice").address)
-    withdraw_contribution(town.chain, town.wallet("alice"), number)
-    assert contribution_entry(town.chain, number).state is ContributionState.WITHDRAWN
-    assert held < town.chain.balance(town.wallet("alice").address) <= held + bond_of(town.chain, 4)
+    with pytest.raises(RevertError) as refused:
+        withdraw_contribution(town.chain, town.wallet("alice"), number)
+    assert refused.value.name == "JuryIsKnown"
+
+
+def test_a_challenge_without_a_larger_jury_lapses_and_bonds_return(town):
+    chain, records = town.chain, RECORDS[100:103]
+    number, _ = town.contribute("alice", records)
+    jurors = open_review(chain, town.wallet("relayer"), number)
+    town.vote(number, jurors, records)
+    assert end_round(chain, town.wallet("relayer"), number) is ContributionState.DECIDED
+    with pytest.raises(InputError, match="there is none at 7"):
+        challenge(chain, town.wallet("bob"), number, [7])
+    dispute = challenge(chain, town.wallet("bob"), number, [0, 2])
+    defend(chain, town.wallet("owner"), number, dispute)
+    with pytest.raises(RevertError) as refused:
+        challenge(chain, town.wallet("carol"), number, [1])
+    assert refused.value.name == "PartyIsReviewer"
+    appeals = chain.address("ReviewAppeals")
+    assert chain.balance(appeals) == 4 * OPEN // 10
+    town.dev.warp(review_times(chain, number).lapse_end - chain.time())
+    assert finalise(chain, town.wallet("relayer"), number) == [True] * 3
+    settle_challenge(chain, town.wallet("relayer"), number, dispute)
+    assert chain.balance(appeals) == 0
+
+
+def test_a_contributor_puts_a_tombstone_on_a_record_of_its_own(town):
+    chain, records = town.chain, RECORDS[110:113]
+    number, signed = town.contribute("alice", records)
+    town.judge(number, records)
+    with pytest.raises(RevertError) as refused:
+        remove_record(chain, town.wallet("bob"), number, signed.manifest, 1)
+    assert refused.value.name == "NotContributor"
+    remove_record(chain, town.wallet("alice"), number, signed.manifest, 1)
+    assert [stone.record for stone in tombstones(chain, town.datanet)] == [records[1].hash]
+    assert contribution_entry(chain, number).removed_count == 1
+    version = build_version(town.datanet, 1, [read_outcome(chain, number, signed.manifest)])
+    with pytest.raises(RevertError) as refused:
+        anchor_version(chain, town.wallet("owner"), version)
+    assert refused.value.name == "RecordsExceedAccepted"
 
 
 def test_the_same_signed_contribution_cannot_be_submitted_twice(town):

@@ -17,6 +17,7 @@ from eth_abi.abi import encode
 from eth_account.signers.local import LocalAccount
 
 from openledger.chain import Chain, Deployment, DevChain, GovernanceSettings, Holders, Role, deploy
+from openledger.datanets import ContributionState, contribution_entry
 from openledger.primitives import (
     PPM,
     WEI_PER_OPEN,
@@ -214,7 +215,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, role in staked.items():
             amount = 5_000 if role == Role.VALIDATOR else 1_000
             world.send(name, "StakeManager", "stake", role, value=amount * WEI_PER_OPEN)
-        world.send("owner", "DatanetRegistry", "createDatanet", "squares", keccak(b"schema"), keccak(b"policy"), "")
+        world.send(
+            "owner",
+            "DatanetRegistry",
+            "createDatanet",
+            "squares",
+            keccak(b"schema"),
+            keccak(b"policy"),
+            "",
+            (0, 0, 0, 0, 0),
+        )
         for number, name in enumerate(CONTRIBUTORS, start=1):
             contribute(world, number, name)
         anchor(world)
@@ -257,7 +267,12 @@ def review(world: World, number: int, verdicts: Mapping[str, int], *, shown: Seq
         world.send(reviewer, "DatanetRegistry", "revealVerdict", number, bytes([verdicts[reviewer]]), salts[reviewer])
     if set(shown) != set(verdicts):
         world.dev.warp(3_601)
-    world.send("bank", "DatanetRegistry", "finalise", number)
+    world.send("bank", "DatanetRegistry", "endRound", number)
+    if contribution_entry(world.chain, number).state is ContributionState.DISAGREED:
+        world.send("bank", "DatanetRegistry", "openReview", number)  # nobody is left to join: the three decide
+    if contribution_entry(world.chain, number).state is ContributionState.DECIDED:
+        world.dev.warp(86_401)
+        world.send("bank", "DatanetRegistry", "finalise", number)
 
 
 def anchor(world: World) -> None:
@@ -274,7 +289,8 @@ def register(world: World) -> None:
     root = bytes(world.chain.call(world.chain.contract("DatanetRegistry").functions.versions(1, 1))[0])
     hashes = [keccak(part) for part in (b"base", b"adapter")]
     rest = [keccak(part) for part in (b"recipe", b"index", b"evaluation")]
-    model = (*hashes, root, *rest, 1, 1, PRICE_IN, PRICE_OUT, "", 0)
+    world.send("builder", "ModelRegistry", "recordTraining", 1, 1, hashes[0], rest[0])
+    model = (*hashes, root, *rest, 1, 1, PRICE_IN, PRICE_OUT, "", 0, 0, 1)
     world.send("builder", "ModelRegistry", "register", model)
     assert root != ZERO_HASH
 

@@ -410,3 +410,29 @@ def test_an_explained_receipt_adds_up_to_its_fee_but_for_dust(world: tuple[list[
         lines = explain(body, batch, terms)
         assert 0 <= body.receipt.fee - sum(line.wei for line in lines) <= 8 + 2 * len(terms.versions[1, 1].records)
         assert [line.wei for line in lines] == sorted((line.wei for line in lines), reverse=True)
+
+
+def test_a_builders_share_goes_up_the_line_of_ancestors() -> None:
+    names = ("child", "parent", "elder")
+    models = {
+        number: Model(number, (1, 1), (((1, 0), account(name)),), parent=number - 1, lineage_ppm=200_000)
+        for number, name in enumerate(reversed(names), start=1)
+    }
+    paid = payouts([body_of(0, 1_000_000, model=3)], replace(terms_of(batch_of(1, 1)), models=models))
+    of = {name: paid.by_role(account(name)) for name in names}
+    assert of == {"child": {Role.BUILDER: 120_000}, "parent": {Role.ANCESTOR: 24_000}, "elder": {Role.ANCESTOR: 6_000}}
+
+
+@given(fee=st.integers(1, 10**30), asks=st.lists(st.integers(0, 500_000), min_size=1, max_size=9))
+def test_ancestors_share_exactly_the_builders_part_and_each_keeps_at_least_half(fee: int, asks: list[int]) -> None:
+    models = {
+        number: Model(number, (1, 1), (((1, 0), account(f"m{number}")),), parent=number - 1, lineage_ppm=ask)
+        for number, ask in enumerate(asks, start=1)
+    }
+    body = body_of(0, fee, model=len(asks))
+    alone = payouts([body_of(0, fee)], terms_of(batch_of(1, 1)))
+    paid = payouts([body], replace(terms_of(batch_of(1, 1)), models=models))
+    roles = paid.by_role()
+    assert roles.get(Role.BUILDER, 0) + roles.get(Role.ANCESTOR, 0) == alone.by_role().get(Role.BUILDER, 0)
+    assert paid.total == alone.total
+    assert roles.get(Role.BUILDER, 0) >= roles.get(Role.ANCESTOR, 0)

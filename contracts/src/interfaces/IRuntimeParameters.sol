@@ -4,6 +4,15 @@ pragma solidity ^0.8.28;
 /// @title The numbers that governance may change while the network runs
 /// @notice Every parameter has bounds that even governance cannot leave, and rules that tie parameters together.
 interface IRuntimeParameters {
+    /// @dev What a parameter counts: things, parts per million, wei, seconds, or off (0) and on (1).
+    enum Unit {
+        Count,
+        Ppm,
+        Wei,
+        Seconds,
+        Switch
+    }
+
     /// @notice `key` changed from `before` to `afterwards`.
     event ParameterSet(bytes32 indexed key, uint256 before, uint256 afterwards);
 
@@ -15,6 +24,10 @@ interface IRuntimeParameters {
     error FeeSharesExceedWhole(uint256 sum);
     /// @notice Stake could leave after `unbonding` seconds, before it can be held to account (`needed` seconds).
     error UnbondingTooShort(uint256 unbonding, uint256 needed);
+    /// @notice An appeal of `appeal` jurors would not outnumber a first round of up to `first`.
+    error AppealNotLarger(uint256 appeal, uint256 first);
+    /// @notice A reviewer needs a stake of `minimum`, of which only `cap` would count.
+    error CapBelowMinimum(uint256 cap, uint256 minimum);
     /// @notice `keys` names and `values` values were given.
     error LengthMismatch(uint256 keys, uint256 values);
 
@@ -26,6 +39,10 @@ interface IRuntimeParameters {
 
     /// @notice Least and greatest value that `key` may take.
     function bounds(bytes32 key) external view returns (uint256 minimum, uint256 maximum);
+
+    /// @notice What the value of `key` counts.
+    /// @custom:misuse A value means nothing without it; do not guess the unit from the size of a number.
+    function unitOf(bytes32 key) external view returns (Unit);
 
     /// @notice All names.
     function keys() external view returns (bytes32[] memory);

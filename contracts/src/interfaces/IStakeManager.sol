@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 /// @title Stake in OPEN behind every role of the network
 /// @notice An account stakes native OPEN in a role (see {StakeRoles}). It is active while its stake reaches the role's
-/// minimum; its weight is then its stake, and 0 otherwise. Stake that is leaving no longer has weight but can still be
+/// minimum; its weight is then its stake, a reviewer's at most `stake.reviewer.cap`, and 0 otherwise. Stake that is leaving no longer has weight but can still be
 /// slashed until it is withdrawn.
 interface IStakeManager {
     event Staked(uint8 indexed role, address indexed account, uint256 amount, uint256 staked);

@@ -14,19 +14,26 @@ library ParameterKeys {
     /// @dev Part of the data share that is paid by measured influence, in ppm; the rest is paid by accepted rows.
     bytes32 internal constant ATTRIBUTION_INFLUENCE = "attribution.influence";
 
-    /// @dev Bond for each submitted record, in wei.
+    /// @dev Bond for each submitted record, and bond of each side for each challenged record, in wei.
     bytes32 internal constant BOND_RECORD = "bond.record";
+    bytes32 internal constant BOND_CHALLENGE = "bond.challenge";
 
-    /// @dev Jurors per round; length of the commit and of the reveal window in seconds; penalty for a missing
-    /// verdict in wei.
+    /// @dev Jurors of a first round, further jurors where those disagree, jurors of an appeal; length of the commit and
+    /// of the reveal window in seconds; penalty for a missing verdict in wei; seconds to challenge a decision (and then
+    /// as many to defend it), and seconds after which an appeal without a jury lapses.
     bytes32 internal constant REVIEW_JURY = "review.jury";
+    bytes32 internal constant REVIEW_EXTRA = "review.extra";
+    bytes32 internal constant REVIEW_APPEAL = "review.appeal";
     bytes32 internal constant REVIEW_COMMIT = "review.commit";
     bytes32 internal constant REVIEW_REVEAL = "review.reveal";
     bytes32 internal constant REVIEW_NOREVEAL = "review.noreveal";
+    bytes32 internal constant REVIEW_CHALLENGE = "review.challenge";
+    bytes32 internal constant REVIEW_LAPSE = "review.lapse";
 
-    /// @dev Least stake that makes an account active in its role, in wei; time until an unstaked amount is free, in
-    /// seconds.
+    /// @dev Least stake that makes an account active in its role, in wei; the most of one reviewer's stake that counts
+    /// when juries are drawn, in wei; time until an unstaked amount is free, in seconds.
     bytes32 internal constant STAKE_REVIEWER = "stake.reviewer";
+    bytes32 internal constant STAKE_REVIEWER_CAP = "stake.reviewer.cap";
     bytes32 internal constant STAKE_VALIDATOR = "stake.validator";
     bytes32 internal constant STAKE_HOST = "stake.host";
     bytes32 internal constant STAKE_UNBONDING = "stake.unbonding";
@@ -38,6 +45,12 @@ library ParameterKeys {
 
     /// @dev 1 when a model must be approved by governance before it may serve, 0 otherwise.
     bytes32 internal constant MODEL_APPROVAL = "model.approval";
+
+    /// @dev Largest part of the builder's share that a model may ask of those that build on it, in ppm.
+    bytes32 internal constant MODEL_LINEAGE = "model.lineage";
+
+    /// @dev Largest part of a Datanet's own income that its owner may keep, in ppm.
+    bytes32 internal constant DATANET_OWNER = "datanet.owner";
 
     /// @dev Largest part of an account's stake that one slashing may take, in ppm.
     bytes32 internal constant SLASH_CAP = "slash.cap";

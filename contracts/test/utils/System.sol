@@ -2,10 +2,12 @@
 pragma solidity ^0.8.28;
 
 import {AccessManager} from "@openzeppelin/contracts/access/manager/AccessManager.sol";
+import {DatanetAccess} from "../../src/DatanetAccess.sol";
 import {DatanetRegistry} from "../../src/DatanetRegistry.sol";
 import {FeeEscrow} from "../../src/FeeEscrow.sol";
 import {InferenceLedger} from "../../src/InferenceLedger.sol";
 import {ModelRegistry} from "../../src/ModelRegistry.sol";
+import {ReviewAppeals} from "../../src/ReviewAppeals.sol";
 import {RewardsDistributor} from "../../src/RewardsDistributor.sol";
 import {RuntimeParameters} from "../../src/RuntimeParameters.sol";
 import {StakeManager} from "../../src/StakeManager.sol";
@@ -21,7 +23,9 @@ abstract contract System is Test {
     AccessManager internal access;
     RuntimeParameters internal parameters;
     StakeManager internal stakes;
+    ReviewAppeals internal appeals;
     DatanetRegistry internal datanets;
+    DatanetAccess internal licences;
     ModelRegistry internal models;
     InferenceLedger internal ledger;
     RewardsDistributor internal distributor;
@@ -34,8 +38,11 @@ abstract contract System is Test {
         access = new AccessManager(address(this));
         parameters = new RuntimeParameters(address(access), new bytes32[](0), new uint256[](0));
         stakes = new StakeManager(address(access), parameters);
-        datanets = new DatanetRegistry(parameters, stakes, treasury);
-        models = new ModelRegistry(address(access), parameters, datanets);
+        address registry = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        appeals = new ReviewAppeals(parameters, stakes, DatanetRegistry(registry), treasury);
+        datanets = new DatanetRegistry(parameters, stakes, appeals, treasury);
+        licences = new DatanetAccess(datanets);
+        models = new ModelRegistry(address(access), parameters, datanets, licences);
         ledger = new InferenceLedger(parameters, stakes);
         address predicted = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
         distributor = new RewardsDistributor(address(access), parameters, stakes, predicted);
@@ -94,7 +101,7 @@ abstract contract System is Test {
         returns (uint256 id)
     {
         vm.prank(account(owner));
-        uint256 net = datanets.createDatanet("exploits", bytes32("schema"), bytes32("policy"), "ipfs://x");
+        uint256 net = datanets.createDatanet("exploits", "schema", "policy", "ipfs://x", openTerms());
         return submittedTo(net, contributor, count);
     }
 
@@ -115,6 +122,42 @@ abstract contract System is Test {
         return IDatanetRegistry.ContributionInput(
             net, by, keccak256("root"), count, "CC-BY-4.0", keccak256("manifest"), datanets.nonces(by)
         );
+    }
+
+    function openTerms() internal pure returns (IDatanetRegistry.DatanetTerms memory) {
+        return IDatanetRegistry.DatanetTerms(IDatanetRegistry.AccessRule.Open, 0, 0, 0, 0);
+    }
+
+    /// @dev Has every juror commit to and reveal the same verdict.
+    function judge(uint256 id, bytes memory verdict) internal {
+        address[] memory jurors = datanets.jury(id);
+        uint256 first = jurors.length - datanets.review(id).seats;
+        for (uint256 i = first; i < jurors.length; ++i) {
+            commitAs(jurors[i], id, verdict);
+        }
+        for (uint256 i = first; i < jurors.length; ++i) {
+            revealAs(jurors[i], id, verdict);
+        }
+    }
+
+    /// @dev Ends the round and, if it decided, lets the challenge window pass. Nobody joins a jury that disagrees.
+    function conclude(uint256 id) internal {
+        datanets.endRound(id);
+        if (datanets.contribution(id).state == IDatanetRegistry.State.Disagreed) {
+            nextBlock();
+            vm.assertTrue(!datanets.openReview(id), "nobody left to ask");
+        }
+        if (datanets.contribution(id).state == IDatanetRegistry.State.Decided) {
+            vm.warp(datanets.review(id).challengeEnd);
+            datanets.finalise(id);
+        }
+    }
+
+    /// @dev Stakes `count` reviewers with the least stake.
+    function reviewers(uint256 count) internal {
+        for (uint256 i; i < count; ++i) {
+            stakeAs(address(uint160(0xA000 + i)), StakeRoles.REVIEWER, 1_000 ether);
+        }
     }
 
     function commitAs(address reviewer, uint256 id, bytes memory verdict) internal {

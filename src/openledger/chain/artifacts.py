@@ -16,6 +16,7 @@ from openledger.primitives import NotFoundError, from_hex, keccak
 CONTRACTS = (
     "AccessManager",
     "CommunityDistributor",
+    "DatanetAccess",
     "DatanetRegistry",
     "FeeEscrow",
     "GOPEN",
@@ -25,6 +26,7 @@ CONTRACTS = (
     "OpenLedgerGovernor",
     "OpenLockbox",
     "OpenMinter",
+    "ReviewAppeals",
     "RewardsDistributor",
     "RuntimeParameters",
     "StakeManager",

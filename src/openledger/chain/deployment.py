@@ -311,10 +311,13 @@ class _Deploying:
     def _create_registries(self) -> None:
         at = self._addresses
         parameters, stakes = at["RuntimeParameters"], at["StakeManager"]
-        self._create(
-            "DatanetRegistry", ["address", "address", "address"], [parameters, stakes, at["TimelockController"]]
-        )
-        self._create("ModelRegistry", ["address"] * 3, [at["AccessManager"], parameters, at["DatanetRegistry"]])
+        # The registry asks for challenges, and the appeals take what the registry decided, each of the other only.
+        registry = created_address(self._deployer.address, self._chain.nonce(self._deployer.address) + 1)
+        treasury = at["TimelockController"]
+        appeals = self._create("ReviewAppeals", ["address"] * 4, [parameters, stakes, registry, treasury])
+        self._create("DatanetRegistry", ["address"] * 4, [parameters, stakes, appeals, treasury])
+        access = self._create("DatanetAccess", ["address"], [at["DatanetRegistry"]])
+        self._create("ModelRegistry", ["address"] * 4, [at["AccessManager"], parameters, at["DatanetRegistry"], access])
         self._create("InferenceLedger", ["address", "address"], [parameters, stakes])
         # The distributor takes fees from the escrow only, and the escrow pays into the distributor only.
         escrow = created_address(self._deployer.address, self._chain.nonce(self._deployer.address) + 1)
@@ -387,7 +390,9 @@ class _Deploying:
             .functions.hasRole(ADMIN_ROLE, deployment.address("TimelockController"))
             .call()
         )
+        appeals_registry = chain.contract("ReviewAppeals").functions.registry().call()
         checks = {
+            "the appeals' registry is the registry": appeals_registry == deployment.address("DatanetRegistry"),
             "the distributor's escrow is the escrow": escrow == deployment.address("FeeEscrow"),
             "the deployer has no rights": not admin,
             "the timelock owns the access manager": timelock_admin,

@@ -6,6 +6,7 @@ contract's own error. The rules themselves are the DatanetRegistry's; see docs/c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -16,12 +17,12 @@ from web3.types import TxReceipt
 
 from openledger.chain import Chain, parameter_key
 from openledger.datanets.contribution import Manifest, SignedContribution, records_root
-from openledger.datanets.review import Ballot, unpack_bitmap
+from openledger.datanets.review import Ballot, pack_bitmap, unpack_bitmap
 from openledger.datanets.terms import Terms
 from openledger.datanets.versions import Outcome, Version
-from openledger.primitives import InputError, VerificationError, to_hex
+from openledger.primitives import InputError, MerkleTree, VerificationError, keccak, to_hex
 
-_REGISTRY = "DatanetRegistry"
+_REGISTRY, _APPEALS = "DatanetRegistry", "ReviewAppeals"
 
 
 class ContributionState(IntEnum):
@@ -30,13 +31,16 @@ class ContributionState(IntEnum):
     NONE = 0
     SUBMITTED = 1
     IN_REVIEW = 2
-    FINALISED = 3
-    WITHDRAWN = 4
+    DISAGREED = 3
+    DECIDED = 4
+    IN_APPEAL = 5
+    FINALISED = 6
+    WITHDRAWN = 7
 
 
 @dataclass(frozen=True)
 class ContributionEntry:
-    """What the registry holds on a contribution; ``bond`` in wei."""
+    """What the registry holds on a contribution; ``bond`` in wei. ``accepted_count`` is provisional until it is final."""
 
     id: int
     datanet: int
@@ -44,15 +48,72 @@ class ContributionEntry:
     count: int
     accepted_count: int
     state: ContributionState
+    removed_count: int
     records_root: bytes
     manifest: bytes
     bond: int
-    licence: str
 
 
-def create_datanet(chain: Chain, owner: LocalAccount, terms: Terms, uri: str = "") -> int:
-    """Registers a Datanet with the hashes of its schema and policy. Returns its id."""
-    call = chain.contract(_REGISTRY).functions.createDatanet(terms.name, terms.schema_hash, terms.policy_hash, uri)
+class AccessRule(IntEnum):
+    """Who may read a Datanet: everybody, who pays, or whom the owner lets; the numbers are the contract's."""
+
+    OPEN = 0
+    PAID = 1
+    GRANTED = 2
+
+
+@dataclass(frozen=True)
+class DatanetTerms:
+    """What a Datanet costs and whom it pays; rule, owner's part and cap never change.
+
+    Attributes:
+        access: who may read it.
+        owner_ppm: the owner's part of its income from access and licences; contributors share the rest by accepted rows.
+        row_cap: most records that one contributor may have in it; 0 for no cap.
+        access_fee: wei for access.
+        licence_fee: wei for each fine-tuning job.
+    """
+
+    access: AccessRule = AccessRule.OPEN
+    owner_ppm: int = 0
+    row_cap: int = 0
+    access_fee: int = 0
+    licence_fee: int = 0
+
+
+@dataclass(frozen=True)
+class ReviewTimes:
+    """Until when each step of a review is possible, Unix seconds; 0 where the review is not that far."""
+
+    commit_end: int
+    reveal_end: int
+    challenge_end: int
+    defend_end: int
+    lapse_end: int
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """A record that versions from ``version`` on must not hold."""
+
+    datanet: int
+    contribution: int
+    record: bytes
+    version: int
+
+
+def create_datanet(
+    chain: Chain, owner: LocalAccount, terms: Terms, uri: str = "", conditions: DatanetTerms | None = None
+) -> int:
+    """Registers a Datanet with the hashes of its schema and policy. Returns its id.
+
+    Raises:
+        RevertError: ``OwnerShareTooLarge`` above the parameter ``datanet.owner``.
+    """
+    asked = conditions or DatanetTerms()
+    values = (int(asked.access), asked.owner_ppm, asked.row_cap, asked.access_fee, asked.licence_fee)
+    functions = chain.contract(_REGISTRY).functions
+    call = functions.createDatanet(terms.name, terms.schema_hash, terms.policy_hash, uri, values)
     return int(_event(chain, chain.send(owner, call), "DatanetCreated")["datanet"])
 
 
@@ -80,20 +141,26 @@ def submit_contribution(chain: Chain, payer: LocalAccount, signed: SignedContrib
 
 
 def withdraw_contribution(chain: Chain, contributor: LocalAccount, contribution: int) -> None:
-    """Takes back a contribution that no jury has been drawn for; the bond returns."""
+    """Takes back a contribution for which no jury can be drawn yet; the bond returns.
+
+    Raises:
+        RevertError: ``JuryIsKnown`` once a jury follows from the draw block.
+    """
     chain.send(contributor, chain.contract(_REGISTRY).functions.withdrawContribution(contribution))
 
 
 def open_review(chain: Chain, wallet: LocalAccount, contribution: int) -> list[str]:
-    """Draws the jury, from the block after the submission on; anyone may. Returns the jurors' addresses.
+    """Draws the jurors that a contribution waits for, from the block after its draw block on; anyone may.
 
-    Empty when too few reviewers have stake: the draw is renewed, and may be asked for again from the next block on.
+    A first jury, those who join it where it disagrees, or the larger jury of an appeal. Returns the new jurors' addresses;
+    empty when too few reviewers have stake: the draw is renewed, and may be asked for again from the next block on (where
+    a jury disagrees and nobody can join it, it has decided).
 
     Raises:
         RevertError: it is too early (``DrawNotReady``), or a jury is drawn already (``WrongState``).
     """
     receipt = chain.send(wallet, chain.contract(_REGISTRY).functions.openReview(contribution))
-    drawn = _events(chain, receipt, "JuryDrawn")
+    drawn = _events(chain, receipt, "JuryDrawn") + _events(chain, receipt, "JuryExtended")
     return [str(juror) for juror in drawn[0]["jurors"]] if drawn else []
 
 
@@ -121,19 +188,102 @@ def reveal(chain: Chain, reviewer: LocalAccount, ballot: Ballot) -> None:
     chain.send(reviewer, call)
 
 
-def finalise(chain: Chain, wallet: LocalAccount, contribution: int) -> list[bool] | None:
-    """Ends the round; anyone may, once all have revealed or the time is up. Returns the outcome per record.
+def end_round(chain: Chain, wallet: LocalAccount, contribution: int) -> ContributionState:
+    """Ends the round; anyone may, once all have revealed or the time is up. Returns where the contribution stands then.
 
-    None when the round is void because at most half of the jury revealed: a new jury can be drawn then.
+    SUBMITTED when the round is void because at most half of the jury revealed, DISAGREED when further jurors must be
+    drawn, DECIDED when the decision can be challenged, FINALISED after an appeal.
 
     Raises:
         RevertError: the round is not over (``ReviewNotOver``).
     """
-    receipt = chain.send(wallet, chain.contract(_REGISTRY).functions.finalise(contribution))
-    ended = _events(chain, receipt, "ContributionFinalised")
-    if not ended:
-        return None
-    return unpack_bitmap(bytes(ended[0]["accepted"]), contribution_entry(chain, contribution).count)
+    chain.send(wallet, chain.contract(_REGISTRY).functions.endRound(contribution))
+    return contribution_entry(chain, contribution).state
+
+
+def decision(chain: Chain, contribution: int) -> list[bool]:
+    """What was decided for each record, provisional until the contribution is final; empty before a decision."""
+    entry = contribution_entry(chain, contribution)
+    bitmap = bytes(chain.call(chain.contract(_REGISTRY).functions.acceptedBitmap(contribution)))
+    return unpack_bitmap(bitmap, entry.count) if bitmap else []
+
+
+def review_times(chain: Chain, contribution: int) -> ReviewTimes:
+    """Until when each step of the review is possible."""
+    values = _values(chain.call(chain.contract(_REGISTRY).functions.review(contribution)))
+    return ReviewTimes(*(int(value) for value in values[-5:]))
+
+
+def finalise(chain: Chain, wallet: LocalAccount, contribution: int) -> list[bool]:
+    """Makes a decision final when its challenge window is over; anyone may. Returns the outcome per record.
+
+    Raises:
+        RevertError: it can still be challenged (``ChallengeWindowOpen``), or an appeal is under way (``AppealPending``).
+    """
+    chain.send(wallet, chain.contract(_REGISTRY).functions.finalise(contribution))
+    return decision(chain, contribution)
+
+
+def challenge(chain: Chain, wallet: LocalAccount, contribution: int, positions: Sequence[int]) -> int:
+    """Challenges the decision on the records at ``positions``, under a bond for each. Returns the challenge's number.
+
+    Raises:
+        InputError: a position is not in the contribution.
+        RevertError: the window is over, a record is challenged already, or the wallet is a reviewer's.
+    """
+    count = contribution_entry(chain, contribution).count
+    if wrong := [position for position in positions if not 0 <= position < count]:
+        raise InputError(f"contribution {contribution} has records 0 to {count - 1}; there is none at {wrong[0]}")
+    bitmap = pack_bitmap([position in set(positions) for position in range(count)])
+    parameters = chain.contract("RuntimeParameters").functions
+    bond = len(set(positions)) * int(chain.call(parameters.get(parameter_key("bond.challenge"))))
+    contract = chain.contract(_APPEALS)
+    receipt = chain.send(wallet, contract.functions.challenge(contribution, bitmap), value=bond)
+    return int(contract.events.DecisionChallenged().process_receipt(receipt, errors=DISCARD)[0]["args"]["number"])
+
+
+def defend(chain: Chain, wallet: LocalAccount, contribution: int, number: int) -> None:
+    """Stands by the decision against a challenge, with the same bond as the challenger.
+
+    Raises:
+        RevertError: the time is over, somebody defends already, or the wallet is the challenger's or a reviewer's.
+    """
+    functions = chain.contract(_APPEALS).functions
+    bond = int(_values(chain.call(functions.challenges(contribution, number)))[4])
+    chain.send(wallet, functions.defend(contribution, number), value=bond)
+
+
+def settle_challenge(chain: Chain, wallet: LocalAccount, contribution: int, number: int) -> None:
+    """Pays both sides of a challenge once the contribution is final; anyone may."""
+    chain.send(wallet, chain.contract(_APPEALS).functions.settleChallenge(contribution, number))
+
+
+def remove_record(
+    chain: Chain, wallet: LocalAccount, contribution: int, manifest: Manifest, position: int, reason: bytes = bytes(32)
+) -> None:
+    """Puts a tombstone on an accepted record: no later version may hold it. By its contributor or the Datanet's owner.
+
+    Raises:
+        InputError: the contribution has no record at ``position``.
+        RevertError: not accepted, removed already, or not the wallet's to remove.
+    """
+    if not 0 <= position < len(manifest.records):
+        raise InputError(
+            f"contribution {contribution} has records 0 to {len(manifest.records) - 1}; there is none at {position}"
+        )
+    tree = MerkleTree([keccak(record.hash) for record in manifest.records])
+    call = chain.contract(_REGISTRY).functions.removeRecord(
+        contribution, position, manifest.records[position].hash, tree.proof(position), reason
+    )
+    chain.send(wallet, call)
+
+
+def tombstones(chain: Chain, datanet: int) -> list[Tombstone]:
+    """Every removal in a Datanet, in order."""
+    return [
+        Tombstone(datanet, log["args"]["contribution"], bytes(log["args"]["recordHash"]), log["args"]["version"])
+        for log in chain.events(_REGISTRY, "RecordRemoved", datanet=datanet)
+    ]
 
 
 def contribution_entry(chain: Chain, contribution: int) -> ContributionEntry:
@@ -143,7 +293,7 @@ def contribution_entry(chain: Chain, contribution: int) -> ContributionEntry:
         RevertError: there is no such contribution (``UnknownContribution``).
     """
     entry = chain.call(chain.contract(_REGISTRY).functions.contribution(contribution))
-    datanet, contributor, count, accepted, state, root, manifest, bond, licence = _values(entry)
+    datanet, contributor, count, accepted, state, removed, root, manifest, bond = _values(entry)
     return ContributionEntry(
         id=contribution,
         datanet=int(datanet),
@@ -151,10 +301,10 @@ def contribution_entry(chain: Chain, contribution: int) -> ContributionEntry:
         count=int(count),
         accepted_count=int(accepted),
         state=ContributionState(state),
+        removed_count=int(removed),
         records_root=bytes(root),
         manifest=bytes(manifest),
         bond=int(bond),
-        licence=str(licence),
     )
 
 
@@ -167,7 +317,7 @@ def read_outcome(chain: Chain, contribution: int, manifest: Manifest) -> Outcome
     """
     entry = contribution_entry(chain, contribution)
     if entry.state is not ContributionState.FINALISED:
-        raise InputError(f"contribution {contribution} is {entry.state.name.lower()}; its review has no outcome")
+        raise InputError(f"contribution {contribution} is {entry.state.name.lower()}; its review is not final")
     if manifest.hash != entry.manifest or records_root(manifest.records) != entry.records_root:
         raise VerificationError(
             f"the manifest {to_hex(manifest.hash)} is not that of contribution {contribution}, {to_hex(entry.manifest)}"

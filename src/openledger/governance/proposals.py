@@ -181,9 +181,20 @@ def propose_parameter(chain: Chain, wallet: LocalAccount, key: str, value: int, 
 
 
 def propose_model_approval(chain: Chain, wallet: LocalAccount, model: int, description: str) -> int:
-    """Proposes to approve a model; returns the proposal's id."""
+    """Proposes to accept a model's evaluation, where that has not been done yet, and to approve the model.
+
+    Returns the proposal's id.
+
+    Raises:
+        RevertError: there is no such model, or the Governor refused.
+    """
     registry = chain.contract("ModelRegistry")
-    return propose(chain, wallet, [(registry.address, 0, _calldata(registry, "approve", model))], description)
+    evaluation = bytes(chain.call(registry.functions.model(model))[0][5])
+    steps: list[tuple[str, tuple[int | bytes, ...]]] = [("approve", (model,))]
+    if bytes(chain.call(registry.functions.acceptedEvaluation(model))) == bytes(32):
+        steps.insert(0, ("evaluate", (model, evaluation)))
+    actions = [(registry.address, 0, _calldata(registry, function, *given)) for function, given in steps]
+    return propose(chain, wallet, actions, description)
 
 
 def vote(chain: Chain, wallet: LocalAccount, number: int, support: Support, reason: str = "") -> int:

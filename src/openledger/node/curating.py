@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
@@ -11,6 +11,7 @@ from openledger.chain import Chain, KeyStore
 from openledger.datanets import (
     Ballot,
     CarefulReviewer,
+    ContributionState,
     DuplicateReviewer,
     FactReviewer,
     GateReport,
@@ -18,6 +19,7 @@ from openledger.datanets import (
     Outcome,
     Record,
     Reviewer,
+    ReviewItem,
     Terms,
     Version,
     anchor_version,
@@ -26,16 +28,20 @@ from openledger.datanets import (
     commit,
     contribution_entry,
     data_card,
+    end_round,
     fill_ballot,
     finalise,
     inspect,
     next_nonce,
     open_review,
     read_outcome,
+    remove_record,
     reveal,
     review,
     review_items,
+    review_times,
     submit_contribution,
+    tombstones,
 )
 from openledger.node.library import Library
 from openledger.node.people import OWNER, REVIEWERS
@@ -66,8 +72,18 @@ class Submitted:
 class Curation:
     """Contributions, reviews and versions with the keys of one node."""
 
-    def __init__(self, chain: Chain, keys: KeyStore, blobs: BlobStore, database: Database, library: Library) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        keys: KeyStore,
+        blobs: BlobStore,
+        database: Database,
+        library: Library,
+        wait: Callable[[int], None],
+    ) -> None:
+        """``wait`` lets the given number of seconds pass on the chain."""
         self._chain = chain
+        self._wait = wait
         self._keys = keys
         self._blobs = blobs
         self._database = database
@@ -110,6 +126,9 @@ class Curation:
     def review(self, contribution: int) -> Outcome:
         """Draws the jury and has the jurors whose keys this node holds judge, commit, reveal; then ends the round.
 
+        Where they disagree further jurors join. What is decided becomes final once its challenge window has been waited
+        for, unless somebody challenged it.
+
         Raises:
             NotFoundError: a juror's key is not here.
             ChainError: the round is void.
@@ -121,6 +140,21 @@ class Curation:
         items = review_items(
             manifest.records, self._inspect(entry.datanet, self.terms(entry.datanet), manifest, contribution)
         )
+        state = self._judge(contribution, items)
+        if state is ContributionState.DISAGREED:
+            state = self._judge(contribution, items)
+        if state is not ContributionState.DECIDED:
+            raise ChainError(
+                f"the review of contribution {contribution} is void: too few jurors revealed; review it again"
+            )
+        while (left := review_times(self._chain, contribution).challenge_end - self._chain.time()) > 0:
+            self._wait(left)
+        finalise(self._chain, owner, contribution)
+        return read_outcome(self._chain, contribution, manifest)
+
+    def _judge(self, contribution: int, items: Sequence[ReviewItem]) -> ContributionState:
+        """One phase: the jurors that are drawn now commit and reveal. Returns where the contribution stands then."""
+        owner = self._keys.wallet(OWNER)
         ballots: list[tuple[LocalAccount, Ballot]] = []
         for address in open_review(self._chain, owner, contribution):
             reviewer, wallet = self._reviewer(address)
@@ -138,13 +172,11 @@ class Curation:
                     )
             ballots.append((wallet, fill_ballot(contribution, address, verdicts)))
             commit(self._chain, *ballots[-1])
+        if not ballots:
+            return contribution_entry(self._chain, contribution).state
         for wallet, ballot in ballots:
             reveal(self._chain, wallet, ballot)
-        if finalise(self._chain, owner, contribution) is None:
-            raise ChainError(
-                f"the review of contribution {contribution} is void: too few jurors revealed; review it again"
-            )
-        return read_outcome(self._chain, contribution, manifest)
+        return end_round(self._chain, owner, contribution)
 
     def anchor(self, datanet: int, removed: Sequence[bytes] = ()) -> Version:
         """Anchors the next version: all accepted records of all finalised contributions, less what is removed.
@@ -160,6 +192,8 @@ class Curation:
             manifest = Manifest.from_bytes(self._blobs.get(item.manifest))
             outcomes.append(read_outcome(self._chain, item.id, manifest))
             known += manifest.records
+        self._remove(outcomes, removed)
+        removed = sorted({*removed, *(stone.record for stone in tombstones(self._chain, datanet))})
         previous = self._newest(datanet)
         number = 1 if previous is None else previous.number + 1
         version = build_version(datanet, number, outcomes, removed, previous)
@@ -167,6 +201,14 @@ class Curation:
         anchor_version(self._chain, self._keys.wallet(OWNER), version)
         self._database.set_state(f"data_card.{datanet}", data_card(version, known, self.terms(datanet)))
         return version
+
+    def _remove(self, outcomes: Sequence[Outcome], removed: Sequence[bytes]) -> None:
+        """Puts a tombstone on each record wherever it was accepted."""
+        for outcome in outcomes:
+            manifest = Manifest.from_bytes(self._blobs.get(outcome.manifest))
+            for position, (record, accepted) in enumerate(zip(manifest.records, outcome.accepted, strict=True)):
+                if accepted and record.hash in removed:
+                    remove_record(self._chain, self._keys.wallet(OWNER), outcome.contribution, manifest, position)
 
     def _newest(self, datanet: int) -> Version | None:
         logs = self._chain.events("DatanetRegistry", "VersionAnchored")

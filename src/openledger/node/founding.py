@@ -15,6 +15,7 @@ from openledger import governance
 from openledger.chain import Chain, DevChain, GovernanceSettings, Holders, Role, deploy
 from openledger.datanets import (
     BadRow,
+    DatanetTerms,
     Version,
     create_datanet,
     load_datanet,
@@ -51,6 +52,10 @@ _PLANTED_ROWS = 35
 _PLANTED_SEED = 20
 _STAKES = {Role.REVIEWER: 2_000, Role.VALIDATOR: 10_000, Role.HOST: 2_000}
 _WRAPPED = 20_000_000
+_PARAMETERS = {"review.challenge": 60}
+"""A minute to challenge a decision: on a chain of one's own the time is waited for by moving its clock."""
+_CONDITIONS = DatanetTerms(owner_ppm=100_000, licence_fee=5 * WEI_PER_OPEN)
+"""Everybody may read; each fine-tuning job pays 5 OPEN, of which the contributors get nine tenths."""
 _DEPOSIT = 2_000
 
 
@@ -92,6 +97,7 @@ def founding(settings: Settings, reporter: Reporter, model_name: str = "exploits
                 chain,
                 keys.wallet(GENESIS),
                 load_allocation(),
+                _PARAMETERS,
                 governance=GovernanceSettings.development(),
                 holders=Holders(free={COMMUNITY: keys.wallet(COMMUNITY).address}),
                 settler=keys.wallet(SETTLER).address,
@@ -151,7 +157,7 @@ def _datanet(node: Node, founded: Founded, reporter: Reporter) -> None:
     description = load_datanet()
     terms = load_terms()
     uri = f"blob:{to_hex(node.blobs.put_json(description))}"
-    founded.datanet = create_datanet(chain, owner, terms, uri)
+    founded.datanet = create_datanet(chain, owner, terms, uri, _CONDITIONS)
     records = load_records()
     shares = dict(partition(records, CONTRIBUTORS))
     founded.planted = make_bad_rows(records, _PLANTED_SEED, _PLANTED_ROWS)

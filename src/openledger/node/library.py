@@ -28,9 +28,15 @@ class ContributionState:
     state: str = "submitted"
     accepted: list[bool] | None = None
     slashed: int = 0
-    reviewers: list[str] = field(default_factory=list)
+    round: int = 0
+    revealed: dict[int, list[str]] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
     hashes: list[bytes] = field(default_factory=list)
+
+    @property
+    def reviewers(self) -> list[str]:
+        """Who revealed a verdict in the round that decided, or in the newest one."""
+        return self.revealed.get(self.round or max(self.revealed, default=0), [])
 
 
 @dataclass(frozen=True)
@@ -107,12 +113,16 @@ class Library:
         for log in self._new("ContributionSubmitted"):
             self._submitted(log["args"])
         for log in self._new("VerdictRevealed"):
-            self._contributions[log["args"]["id"]].reviewers.append(log["args"]["reviewer"])
+            verdict = log["args"]
+            self._contributions[verdict["id"]].revealed.setdefault(verdict["round"], []).append(verdict["reviewer"])
+        for log in self._new("RoundDecided"):
+            self._contributions[log["args"]["id"]].state = "decided"
         for log in self._new("ContributionFinalised"):
             item = self._contributions[log["args"]["id"]]
             bits = bytes(log["args"]["accepted"])
             item.accepted = [bool(bits[place // 8] >> place % 8 & 1) for place in range(item.count)]
             item.slashed = int(log["args"]["slashed"])
+            item.round = int(log["args"]["round"])
             item.state = "finalised"
         for log in self._new("ContributionWithdrawn"):
             self._contributions[log["args"]["id"]].state = "withdrawn"
@@ -130,7 +140,7 @@ class Library:
             contributor=args["contributor"],
             manifest=bytes(args["manifest"]),
             count=args["count"],
-            bond=int(self._chain.contract(REGISTRY).functions.contribution(args["id"]).call()[7]),
+            bond=int(self._chain.contract(REGISTRY).functions.contribution(args["id"]).call()[8]),
         )
         self._contributions[item.id] = item
         try:

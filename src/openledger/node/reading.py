@@ -252,7 +252,7 @@ class Reader:
 
     def _model_view(self, row: ModelRecord) -> views.ModelView:
         registry = self._chain.contract("ModelRegistry").functions
-        (base, adapter, root, recipe, index, evaluation, _, _, input_price, output_price, _, _), status, _ = (
+        (base, adapter, root, recipe, index, evaluation, _, _, input_price, output_price, *_), status, *_ = (
             registry.model(row.id).call()
         )
         meta: dict[str, Any] = row.meta
@@ -262,7 +262,7 @@ class Reader:
             name=row.name,
             base=row.base,
             owner=self.party(registry.ownerOf(row.id).call()),
-            status=("none", "proposed", "approved", "deprecated")[status],
+            status=("none", "proposed", "evaluated", "approved", "deprecated")[status],
             datanet=row.datanet,
             datanet_version=row.version,
             hashes={

@@ -135,7 +135,7 @@ class Node:
     @cached_property
     def curation(self) -> Curation:
         """Contributes, reviews and anchors."""
-        return Curation(self.chain, self.keys, self.blobs, self.database, self.reader.library)
+        return Curation(self.chain, self.keys, self.blobs, self.database, self.reader.library, self.devchain.warp)
 
     @cached_property
     def shelf(self) -> Shelf:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from web3.logs import DISCARD
 
 from openledger.attribution import Checkpoint, TrainingExample, build_index
+from openledger.datanets import datanet_terms
 from openledger.modelfactory import (
     DataSource,
     Evaluation,
@@ -110,7 +111,10 @@ class Trainer:
         records = [_training_record(node, digest) for digest in anchored.record_hashes]
         registry = node.chain.contract("ModelRegistry").functions
         builder = node.keys.wallet(BUILDER)
-        node.chain.send(builder, registry.recordTraining(datanet, number, base.digest, recipe.digest()))
+        declared = registry.recordTraining(datanet, number, base.digest, recipe.digest())
+        licence = datanet_terms(node.chain, datanet).licence_fee
+        recorded = node.chain.contract("ModelRegistry").events.TrainingRecorded()
+        (job,) = recorded.process_receipt(node.chain.send(builder, declared, licence), errors=DISCARD)
         folder = _fresh(node.home.work / f"run-{secrets.token_hex(6)}")
         try:
             with reporter.stage(f"Fine-tuning {name} on {len(records)} records", 1) as advance:
@@ -144,6 +148,8 @@ class Trainer:
                         output_price,
                         f"blob:{to_hex(run_hash)}",
                         0,
+                        0,
+                        job["args"]["job"],
                     )
                 ),
             )

@@ -148,11 +148,14 @@ class TermsReader:
         owners = defaultdict(list)
         for log in self._logs("ModelRegistry", "Transfer", block):
             owners[log["args"]["tokenId"]].append((_position(log), log["args"]["to"]))
+        lines = {log["args"]["id"]: log["args"] for log in self._logs("ModelRegistry", "LineageSet", block)}
         return {
             log["args"]["id"]: Model(
                 number=log["args"]["id"],
                 version=(log["args"]["datanet"], log["args"]["version"]),
                 owners=tuple(owners[log["args"]["id"]]),
+                parent=lines[log["args"]["id"]]["parent"],
+                lineage_ppm=lines[log["args"]["id"]]["lineagePpm"],
             )
             for log in self._logs("ModelRegistry", "ModelRegistered", block)
         }
@@ -186,6 +189,9 @@ class TermsReader:
         records: dict[bytes, Origin] = {}
         for contribution in self.contributions(anchored["contributionIds"]):
             records = contribution.origins() | records
+        for log in self._logs("DatanetRegistry", "RecordRemoved", latest):
+            if log["args"]["datanet"] == datanet and log["args"]["version"] <= number:
+                records.pop(bytes(log["args"]["recordHash"]), None)
         root = bytes(anchored["root"])
         if version_root(records) != root:
             for removed in self._removed(bytes(anchored["manifest"])):
@@ -207,13 +213,11 @@ class TermsReader:
         wanted = sorted(numbers)
         submitted = {log["args"]["id"]: log["args"] for log in self._of_contributions("ContributionSubmitted", wanted)}
         finalised = {log["args"]["id"]: log for log in self._of_contributions("ContributionFinalised", wanted)}
-        drawn: dict[int, tuple[int, int]] = {}
-        for log in self._of_contributions("JuryDrawn", wanted):
-            drawn[log["args"]["id"]] = _position(log)
         verdicts: dict[int, dict[str, bytes]] = defaultdict(dict)
         for log in self._of_contributions("VerdictRevealed", wanted):
-            if _position(log) > drawn[log["args"]["id"]]:
-                verdicts[log["args"]["id"]][log["args"]["reviewer"]] = bytes(log["args"]["verdict"])
+            verdict = log["args"]
+            if verdict["id"] in finalised and verdict["round"] == finalised[verdict["id"]]["args"]["round"]:
+                verdicts[verdict["id"]][verdict["reviewer"]] = bytes(verdict["verdict"])
         if missing := [number for number in wanted if number not in finalised]:
             raise NotFoundError(f"contributions {missing} are not finalised")
         return [

@@ -2,7 +2,8 @@
 
 A fee is divided by the split of the receipt's batch. The data pool's influence part follows the receipt's shares to the
 records' contributors (the residual to the treasury, as publisher of the base model); its other part goes to the
-contributors by accepted rows. The curators' pool follows the credited records to the reviewers who accepted them; the
+contributors by accepted rows. The builder's pool goes up the model's line of ancestors by what each of them asks of its
+descendants. The curators' pool follows the credited records to the reviewers who accepted them; the
 validators' pool goes by stake to those who attested the batch valid. What rounding leaves over is dust: it stays in the
 distributor.
 
@@ -36,6 +37,7 @@ class Role(StrEnum):
     CONTRIBUTOR = "contributor"
     CURATOR = "curator"
     BUILDER = "builder"
+    ANCESTOR = "ancestor"
     HOST = "host"
     VALIDATOR = "validator"
     BASE_MODEL = "base model"
@@ -247,8 +249,7 @@ class _Settlement:
         if batch.disputed:
             return Hold.DISPUTED
         model = self._terms.models.get(receipt.model)
-        builder = model.owner_at(batch.position) if model else None
-        if model is None or builder is None:
+        if model is None or model.owner_at(batch.position) is None:
             return Hold.UNKNOWN_MODEL
         version = self._version(model.version)
         if version is None:
@@ -261,7 +262,7 @@ class _Settlement:
         self.settled[pair] += fee
         self.fees += fee
         data, for_builder, for_host, for_curators, for_validators, for_treasury = batch.split.pools(fee)
-        self._pay(builder, Role.BUILDER, for_builder)
+        self._by_lineage(for_builder, model, batch.position)
         self._pay(receipt.host, Role.HOST, for_host)
         self._pay(self._terms.treasury, Role.TREASURY, for_treasury)
         by_influence = mul_ppm(data, batch.influence_ppm)
@@ -296,6 +297,17 @@ class _Settlement:
 
     def _version(self, version: VersionId) -> Version | None:
         return NO_VERSION if version == NO_VERSION.id else self._terms.versions.get(version)
+
+    def _by_lineage(self, pool: int, model: Model, position: tuple[int, int]) -> None:
+        """Each model keeps what its parent does not ask for, rounded up; nothing of the pool is lost on the way."""
+        role = Role.BUILDER
+        while owner := model.owner_at(position):
+            parent = self._terms.models.get(model.parent)
+            up = mul_ppm(pool, parent.lineage_ppm) if parent else 0
+            self._pay(owner, role, pool - up)
+            if parent is None or not up:
+                return
+            pool, model, role = up, parent, Role.ANCESTOR
 
     def _by_influence(self, pool: int, version: Version, body: ReceiptBody) -> None:
         credited: Counter[str] = Counter()

@@ -113,11 +113,15 @@ class Model:
         number: the model's id.
         version: (Datanet, version number) that it learnt from; (0, 0) if from none.
         owners: ((block number, log index), owner) of each transfer, the registration first.
+        parent: id of the model that it builds on, 0 for none; always a lower one.
+        lineage_ppm: the part that it asks of the builder's share of each model that builds on it.
     """
 
     number: int
     version: VersionId
     owners: tuple[tuple[tuple[int, int], str], ...]
+    parent: int = 0
+    lineage_ppm: int = 0
 
     def owner_at(self, position: tuple[int, int]) -> str | None:
         """Who owned the model when ``position`` was logged; None before its registration."""

@@ -27,7 +27,7 @@ from openledger.ui.icons import icon
 Row = TypeVar("Row")
 """What a table or region shows."""
 
-ROLES = ("contributor", "builder", "host", "curator", "validator", "treasury", "base model")
+ROLES = ("contributor", "builder", "ancestor", "host", "curator", "validator", "treasury", "base model")
 """Who a fee is split among, in the order in which colours are given."""
 
 _TONES = {
@@ -38,6 +38,7 @@ _TONES = {
     "executed": "good",
     "succeeded": "good",
     "finalised": "good",
+    "decided": "info",
     "posted": "info",
     "queued": "info",
     "evaluated": "info",
