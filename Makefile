@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test test-network chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory bench-openlora load clean
+.PHONY: help setup demo up test test-network chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory bench-openlora load bench-attacks bench-counterfactual clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -65,6 +65,13 @@ bench-openlora: $(READY) ## Serving many adapters, beside peft and vLLM; half an
 
 load: $(READY) ## 200 streams at once on `openledger serve`: correct, fair, bounded in memory
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.openlora.load
+
+bench-attacks: $(READY) ## Attacks on attribution by real retraining, beside other rules; some ten minutes on one core
+	@mkdir -p build
+	$(BIN)/openledger attribution attack --output bench/results/attacks.json
+
+bench-counterfactual: $(READY) ## Estimated counterfactuals beside real retraining; after bench-attacks, three minutes
+	$(BIN)/python -m bench.attribution.counterfactual
 
 clean: ## Remove what set-up and builds made
 	rm -rf $(VENV) build contracts/node_modules contracts/out contracts/cache

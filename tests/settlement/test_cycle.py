@@ -244,6 +244,8 @@ def test_a_changed_answer_fee_or_signature_is_named_by_the_check_that_finds_it(w
     assert (
         verify(world, body, privates=lambda _: replace(private, output="It was so.")).check("output hash").ok is False
     )
+    asked = replace(private, prompt={"question": "What else?"})
+    assert verify(world, body, privates=lambda _: asked).check("prompt hash").ok is False
     dearer = replace(body, receipt=replace(body.receipt, fee=body.receipt.fee + 1))
     checks = {check.name: check.ok for check in verify(world, dearer).checks}
     assert not any(checks[name] for name in ("signature", "inclusion on chain", "fee", "payout"))

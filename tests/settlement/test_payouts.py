@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from eth_utils.address import to_checksum_address
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from openledger.primitives import PPM, WEI_PER_OPEN, ZERO_HASH, InputError, Receipt, apportion, keccak, verify_proof
 from openledger.settlement import (
+    Accuracy,
     Attestation,
     Batch,
     FeeSplit,
@@ -83,9 +85,41 @@ def attested(*validators: str, valid: bool = True, weight: int = 5) -> tuple[Att
 def terms_of(*batches: Batch, version: Version | None = None, redeemed: int = 10**30, owner: str = BUILDER) -> Terms:
     version = version or version_of("ada", "ben", "ben")
     return Terms(
-        TREASURY, batches, {1: Model(1, (1, 1), (((1, 0), owner),))}, {(1, 1): version},
+        TREASURY, batches, {1: Model(1, (1, 1), (((1, 0), owner),), accuracy=Accuracy(PPM))}, {(1, 1): version},
         {(CONSUMER, HOST): redeemed},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "part"),
+    [
+        ({"attribution": {"contributors": {"interval": [0.7, 0.9]}}}, 500_000),
+        ({"attribution": {"contributors": {"interval": [0.31, 0.9]}}}, 310_000),
+        ({"attribution": {"contributors": {"interval": [-0.2, 0.4]}}}, 0),
+        ({"attribution": {"contributors": None}}, 250_000),
+        ({"attribution": {"contributors": {"interval": [0.7, 1.9]}}}, 250_000),
+        ({"exact": 3}, 250_000),
+        (["no", "object"], 250_000),
+    ],
+)
+def test_influence_pays_what_the_audit_is_sure_of_up_to_the_bound(evaluation: Any, part: int) -> None:
+    accuracy = Accuracy.of(evaluation)
+    assert accuracy.influence_part(500_000) == part
+    terms = terms_of(batch_of(1, 1))
+    terms = replace(terms, models={1: replace(terms.models[1], accuracy=accuracy)})
+    paid = payouts([body_of(0, WEI_PER_OPEN, {record(0): PPM})], terms)
+    fee_for_data = WEI_PER_OPEN * 6 // 10
+    by_influence = fee_for_data * part // PPM
+    assert paid.by_role(account("ada"))[Role.CONTRIBUTOR] == by_influence + (fee_for_data - by_influence) // 3
+
+
+def test_receipts_of_a_model_whose_evaluation_is_not_published_wait() -> None:
+    terms = terms_of(batch_of(1, 1))
+    hidden = replace(terms, models={1: replace(terms.models[1], accuracy=Accuracy(published=False))})
+    body = body_of(0, WEI_PER_OPEN, {record(0): PPM})
+    waiting = payouts([body], hidden)
+    assert [held.reason for held in waiting.held] == [Hold.UNKNOWN_EVALUATION]
+    assert payouts([body], terms, waiting).receipts == 1
 
 
 def test_a_fee_is_divided_by_the_batchs_split() -> None:
@@ -197,7 +231,9 @@ def test_without_an_attestation_the_validators_pool_is_the_treasurys() -> None:
 
 
 def test_a_model_without_a_datanet_pays_its_rows_and_curators_to_the_treasury() -> None:
-    terms = replace(terms_of(batch_of(1, 1)), models={1: Model(1, (0, 0), (((1, 0), BUILDER),))})
+    terms = replace(
+        terms_of(batch_of(1, 1)), models={1: Model(1, (0, 0), (((1, 0), BUILDER),), accuracy=Accuracy(PPM))}
+    )
     paid = payouts([body_of(0, 1_000_000)], terms)
     assert paid.by_role() == {
         Role.BASE_MODEL: 300_000,
@@ -208,7 +244,7 @@ def test_a_model_without_a_datanet_pays_its_rows_and_curators_to_the_treasury() 
 
 
 def test_the_builder_is_whoever_owned_the_model_when_the_batch_was_posted() -> None:
-    sold = Model(1, (1, 1), (((1, 0), BUILDER), ((102, 5), account("buyer"))))
+    sold = Model(1, (1, 1), (((1, 0), BUILDER), ((102, 5), account("buyer"))), accuracy=Accuracy(PPM))
     batches = (batch_of(1, 1), batch_of(2, 1, first=1), batch_of(3, 1, first=2))
     paid = payouts([body_of(n, 1_000_000) for n in range(3)], replace(terms_of(*batches), models={1: sold}))
     assert (paid.earned(BUILDER), paid.earned(account("buyer"))) == (300_000, 150_000)

@@ -17,10 +17,10 @@ Equal treatment of every account and resistance to false names cannot both hold;
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from openledger.attribution.composition import composition, outstanding
 from openledger.attribution.index import InfluenceIndex, Measurement
@@ -72,51 +72,67 @@ def shares(measurement: Measurement, index: InfluenceIndex, minimum_ppm: int = M
     Raises:
         InputError: the measurement has another number of records, or numbers that are not finite.
     """
-    if measurement.scores.shape != (index.records,):
-        raise InputError(f"{measurement.scores.shape} scores do not fit an index of {index.records} records")
-    losses = (measurement.base_loss, measurement.adapted_loss, measurement.norm)
-    if not np.isfinite(measurement.scores).all() or not np.isfinite(losses).all():
-        raise InputError("the measurement holds a number that is not finite; measure the output again")
+    _check(measurement, index)
     gain = gain_ppm(measurement)
-    if gain == 0 or measurement.norm <= 0:
-        return Shares({}, PPM)
-    groups = sorted(_seniors(index), key=lambda seniors: min(index.record_hashes[place] for place in seniors))
-    if not groups:
-        return Shares({}, PPM)
-    scores = measurement.scores.astype(np.float64) / measurement.norm
-    means = np.asarray([np.mean(np.sort(scores[seniors])) for seniors in groups])
-    floors = np.asarray([np.mean(np.sort(index.floors[seniors].astype(np.float64))) for seniors in groups])
-    near = [places for places, stands in zip(groups, outstanding(means, floors), strict=True) if stands]
-    parts = _parts(index, near, means[outstanding(means, floors)])
-    explained = sum(parts)
+    parts = explained(measurement, index) if gain else {}
+    whole = sum(parts.values())
     chance = round(index.chance * PPM)
-    credit = PPM * max(0, min(explained, PPM) - chance) // (PPM - chance)
+    credit = PPM * max(0, min(whole, PPM) - chance) // (PPM - chance)
     ppm: dict[int, int] = {}
-    for seniors, part in zip(near, parts, strict=True):
-        share = gain * credit * part // (PPM * explained * len(seniors)) if explained else 0
+    for seniors, part in parts.items():
+        share = gain * credit * part // (PPM * whole * len(seniors))
         if share >= minimum_ppm:
             ppm |= dict.fromkeys(seniors, share)
     return Shares(dict(sorted(ppm.items())), PPM - sum(ppm.values()))
 
 
-def _parts(index: InfluenceIndex, groups: list[list[int]], means: NDArray[np.float64]) -> list[int]:
-    """The part of the output that each group explains, in ppm."""
-    if not groups:
-        return []
-    codes = np.stack(
-        [np.mean(index.codes(sorted(places, key=index.record_hashes.__getitem__)), axis=0) for places in groups]
-    )
-    lengths = np.linalg.norm(codes, axis=1)
-    alive = np.maximum(lengths, 1e-30)
-    parts: list[int] = composition(means / alive, codes / alive[:, None]).tolist()
-    return parts
+def explained(
+    measurement: Measurement, index: InfluenceIndex, without: Collection[int] = ()
+) -> dict[tuple[int, ...], int]:
+    """The part of the output that each group of near-duplicates explains, in ppm, by its most senior members.
+
+    Args:
+        measurement: from ``index.measure``.
+        index: the index it was measured with.
+        without: records that are taken to be absent; the next in seniority stand for their groups.
+
+    Raises:
+        InputError: as :func:`shares`.
+    """
+    _check(measurement, index)
+    groups = sorted(_seniors(index, without), key=lambda seniors: min(index.record_hashes[place] for place in seniors))
+    if not groups or measurement.norm <= 0:
+        return {}
+    scores = measurement.scores.astype(np.float64) / measurement.norm
+    means = np.asarray([np.mean(np.sort(scores[seniors])) for seniors in groups])
+    floors = np.asarray([np.mean(np.sort(index.floors[seniors].astype(np.float64))) for seniors in groups])
+    stands = outstanding(means, floors)
+    near = [
+        sorted(places, key=index.record_hashes.__getitem__) for places, fits in zip(groups, stands, strict=True) if fits
+    ]
+    if not near:
+        return {}
+    codes = np.stack([np.mean(index.codes(places), axis=0) for places in near])
+    lengths = np.maximum(np.linalg.norm(codes, axis=1), 1e-30)
+    parts = composition(means[stands] / lengths, codes / lengths[:, None]).tolist()
+    return {tuple(sorted(places)): part for places, part in zip(near, parts, strict=True) if part}
 
 
-def _seniors(index: InfluenceIndex) -> list[list[int]]:
+def _check(measurement: Measurement, index: InfluenceIndex) -> None:
+    if measurement.scores.shape != (index.records,):
+        raise InputError(f"{measurement.scores.shape} scores do not fit an index of {index.records} records")
+    losses = (measurement.base_loss, measurement.adapted_loss, measurement.norm)
+    if not np.isfinite(measurement.scores).all() or not np.isfinite(losses).all():
+        raise InputError("the measurement holds a number that is not finite; measure the output again")
+
+
+def _seniors(index: InfluenceIndex, without: Collection[int] = ()) -> list[list[int]]:
     """The most senior members of each group of near-duplicates, those without any gradient left out."""
+    gone = set(without)
     groups: dict[int, list[int]] = {}
     for place, group in enumerate(index.clusters.tolist()):
-        groups.setdefault(group, []).append(place)
+        if place not in gone:
+            groups.setdefault(group, []).append(place)
     found = []
     for members in groups.values():
         first = min(int(index.seniority[place]) for place in members)

@@ -9,7 +9,21 @@ import warnings
 import typer
 
 from openledger import __version__
-from openledger.cli import account, config, datanet, demo, gov, key, model, receipt, serve, serving, supply, verify
+from openledger.cli import (
+    account,
+    attribution,
+    config,
+    datanet,
+    demo,
+    gov,
+    key,
+    model,
+    receipt,
+    serve,
+    serving,
+    supply,
+    verify,
+)
 from openledger.cli import ask as ask_module
 from openledger.cli.output import errors
 from openledger.primitives import OpenLedgerError
@@ -42,6 +56,7 @@ app.command()(verify.verify)
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(datanet.app, name="datanet")
 app.add_typer(model.app, name="model")
+app.add_typer(attribution.app, name="attribution")
 app.command(name="train")(model.train)
 app.add_typer(key.app, name="key")
 app.add_typer(account.app, name="account")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 import typer
+from eth_utils.address import to_checksum_address
 from rich.panel import Panel
 from rich.text import Text
 
 from openledger.cli.ask import show_shares
 from openledger.cli.output import (
     console,
+    errors,
     open_amount,
     party,
     percent,
@@ -20,9 +23,15 @@ from openledger.cli.output import (
     table,
     when,
 )
+from openledger.cli.reporting import TerminalReporter
 from openledger.cli.session import HomeOption, JsonOption, network
 from openledger.client.clients import ReceiptPage, calls
+from openledger.node.settings import load_settings
 from openledger.node.views import ReceiptView
+from openledger.primitives import PPM, NotFoundError
+
+_TOP_RECORDS = 3
+_TOP_WORDS = 5
 
 app = typer.Typer(help="Receipts: who shaped an answer, and who was paid for it.", no_args_is_help=True)
 
@@ -72,6 +81,69 @@ def body(name: Name, home: HomeOption = None) -> None:
         print_json(client.send(calls.receipt_body(name)))
 
 
+@app.command()
+def counterfactual(
+    name: Name,
+    without: Annotated[
+        str, typer.Option("--without", help="Who is left out: an address, or the name shown by `receipt show`.")
+    ],
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Also train the model again without them: the truth, and slow.")
+    ] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """What the answer's loss would be without one contributor: estimated, and with --retrain measured."""
+    from openledger.node.audit import opened
+    from openledger.node.counterfactual import without as compare
+
+    with network(home) as client:
+        address = _address(client.send(calls.receipt(name)), without)
+        with (
+            TerminalReporter(errors) as reporter,
+            opened(name, client, base=load_settings().base or None) as facts,
+            reporter.stage("Training again" if retrain else "Measuring", 1) as advance,
+        ):
+            found = compare(facts, address, retrain=retrain, progress=lambda step, steps, _loss: advance(step, steps))
+    if json:
+        print_json(found.to_json())
+        return
+    estimate = found.estimate
+    lines = table(
+        f"Loss of this answer in nats, without the {found.records} records of {without}", "", "nats", right=["nats"]
+    )
+    lines.add_row("base model", f"{estimate.base_loss:.2f}")
+    lines.add_row("the model that answered", f"{estimate.loss:.2f}")
+    lines.add_row("estimated rise without them", f"{estimate.change:+.2f}")
+    if found.retrained_change is not None:
+        lines.add_row("rise after training again", f"{found.retrained_change:+.2f}")
+    console.print(lines)
+    console.print(
+        f"[dim]All records explain {estimate.explained_ppm / PPM:.1%} of the answer, the others alone "
+        f"{estimate.left_ppm / PPM:.1%}. {_audited(found.audit)}[/]"
+    )
+
+
+def _address(view: ReceiptView, who: str) -> str:
+    """The address of a contributor who is named by it or by the label that the receipt shows."""
+    if re.fullmatch(r"0x[0-9a-fA-F]{40}", who):
+        return to_checksum_address(who)
+    known = {party.label.casefold(): party.address for party, _ in view.contributors}
+    if who.casefold() not in known:
+        raise NotFoundError(
+            f"no credited contributor {who!r}; there are {', '.join(known) or 'none'}, or give an address"
+        )
+    return known[who.casefold()]
+
+
+def _audited(audit: dict[str, Any] | None) -> str:
+    contributors = (audit or {}).get("contributors")
+    if not contributors:
+        return "This model's attribution was not audited: take the estimate as a lead."
+    low, high = contributors["interval"]
+    return f"Audited over contributors: LDS {contributors['lds']:.2f} ({low:.2f} to {high:.2f})."
+
+
 def explain(view: ReceiptView) -> None:
     """Prints a receipt for a person."""
     row = view.row
@@ -83,6 +155,7 @@ def explain(view: ReceiptView) -> None:
             "(measured influence, not copying).[/]\n"
         )
     show_shares(view)
+    _words_of_records(view)
     if view.spans:
         spans = table("Verbatim: these words stand in accepted records (another claim than influence)", "words", "records",
                       right=["records"])  # fmt: skip
@@ -100,6 +173,26 @@ def explain(view: ReceiptView) -> None:
         f"[dim]status[/] {row.status} ({place})\n[dim]host[/] {party(view.host)}  [dim]consumer[/] {party(view.consumer)}\n"
         f"[dim]check it yourself:[/] openledger verify {row.sequence}"
     )
+
+
+def _words_of_records(view: ReceiptView) -> None:
+    """For the top records, the words that each moved most; a record's tokens sum to its score."""
+    if not view.records or not view.tokens:
+        return
+    rows = table("What the top records did to each word (share of the record's influence)", "record", "share", "words",
+                 right=["share"])  # fmt: skip
+    for record, row in list(zip(view.records, view.influence, strict=True))[:_TOP_RECORDS]:
+        whole = sum(value for value in row if value > 0)
+        found: list[tuple[float, str]] = []
+        for token, value in zip(view.tokens, row, strict=True):
+            if found and not token[:1].isspace():
+                found[-1] = (found[-1][0] + value, found[-1][1] + token)
+            else:
+                found.append((value, token))
+        best = sorted(found, key=lambda item: -item[0])[:_TOP_WORDS]
+        words = ", ".join(f"{word.strip()} {value / whole:.0%}" for value, word in best if whole > 0 and value > 0)
+        rows.add_row(short(record.question, 48), percent(record.ppm), words or "none stands out")
+    console.print(rows)
 
 
 def _heat(view: ReceiptView) -> Text:

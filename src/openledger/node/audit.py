@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -78,6 +80,51 @@ class Report:
         return {"receipt": self.receipt_id, "ok": self.ok, "checks": checks}
 
 
+@dataclass(frozen=True)
+class Opened:
+    """One receipt with all that it takes to compute it anew.
+
+    Attributes:
+        digest: the receipt's id, 32 bytes.
+        body: its public body.
+        chain, blobs, library, shelf: the chain, the public blobs, the records and models that they lead to.
+    """
+
+    digest: bytes
+    body: ReceiptBody
+    chain: Chain
+    blobs: BlobStore
+    library: Library
+    shelf: Shelf
+    _given: PrivateBody | None = None
+
+    def private(self, private_hash: bytes) -> PrivateBody:
+        """What opens the prompt and output hashes: the given file, or what is published.
+
+        Raises:
+            NotFoundError: it is neither given nor published.
+        """
+        return _private(self._given, self.blobs, private_hash)
+
+
+@contextmanager
+def opened(
+    receipt: str, source: PublicSource, *, base: str | None = None, private_body: Path | None = None
+) -> Iterator[Opened]:
+    """One receipt from what a node publishes and the chain, trusting neither; arguments and errors as :func:`audit`."""
+    facts = source.network_facts()
+    with tempfile.TemporaryDirectory(prefix="openledger-verify-") as temporary:
+        folder = Path(temporary)
+        (folder / "deployment.json").write_text(facts["deployment"])
+        chain = Chain(facts["rpc_url"], Deployment.load(folder / "deployment.json"))
+        blobs = FetchedBlobs(folder / "blobs", source)
+        body = _body(receipt, source)
+        library = Library(chain, EventLog(chain), blobs)
+        shelf = Shelf(base, chain, blobs, folder / "work", library)
+        given = None if private_body is None else PrivateBody.from_json(_read(private_body))
+        yield Opened(_claimed_id(receipt, body, chain), body, chain, blobs, library, shelf, given)
+
+
 def audit(receipt: str, source: PublicSource, *, base: str | None = None, private_body: Path | None = None) -> Report:
     """Recomputes one receipt from what a node publishes and the chain, trusting neither.
 
@@ -91,17 +138,8 @@ def audit(receipt: str, source: PublicSource, *, base: str | None = None, privat
         NotFoundError: there is no such receipt.
         InputError: a file is malformed.
     """
-    facts = source.network_facts()
-    with tempfile.TemporaryDirectory(prefix="openledger-verify-") as temporary:
-        folder = Path(temporary)
-        (folder / "deployment.json").write_text(facts["deployment"])
-        chain = Chain(facts["rpc_url"], Deployment.load(folder / "deployment.json"))
-        blobs = FetchedBlobs(folder / "blobs", source)
-        body = _body(receipt, source)
-        digest = _claimed_id(receipt, body, chain)
-        shelf = Shelf(base, chain, blobs, folder / "work", Library(chain, EventLog(chain), blobs))
-        given = None if private_body is None else PrivateBody.from_json(_read(private_body))
-        return _report(chain, blobs, digest, body, given, shelf.recompute)
+    with opened(receipt, source, base=base, private_body=private_body) as facts:
+        return _report(facts.chain, facts.blobs, facts.digest, facts.body, facts.private, facts.shelf.recompute)
 
 
 def verify_here(node: Node, name: str) -> list[Check]:
@@ -110,7 +148,10 @@ def verify_here(node: Node, name: str) -> list[Check]:
     body = ReceiptBody.from_json(row.body)
     private = node.receipts_store.private_of(body)
     digest = from_hex(row.id, 32)
-    report = _report(node.chain, node.blobs, digest, body, private, node.shelf.recompute, node.reader.terms)
+    report = _report(
+        node.chain, node.blobs, digest, body, lambda wanted: _private(private, node.blobs, wanted),
+        node.shelf.recompute, node.reader.terms,
+    )  # fmt: skip
     return list(report.checks)
 
 
@@ -119,22 +160,23 @@ def _report(
     blobs: BlobStore,
     digest: bytes,
     body: ReceiptBody,
-    private: PrivateBody | None,
+    private: Callable[[bytes], PrivateBody],
     recompute: Recompute,
     reader: TermsReader | None = None,
 ) -> Report:
-    def opened(private_hash: bytes) -> PrivateBody:
-        if private is not None and private.digest() == private_hash:
-            return private
-        try:
-            return PrivateBody.from_json(blobs.get_json(private_hash))
-        except NotFoundError:
-            raise NotFoundError(
-                "its prompt and answer are not published; the consumer or host can open them with --private-body FILE"
-            ) from None
-
-    sources = PlainSources(chain, blobs, lambda _digest: body, opened, recompute)
+    sources = PlainSources(chain, blobs, lambda _digest: body, private, recompute)
     return _shown(verify_receipt(digest, sources, reader=reader))
+
+
+def _private(given: PrivateBody | None, blobs: BlobStore, private_hash: bytes) -> PrivateBody:
+    if given is not None and given.digest() == private_hash:
+        return given
+    try:
+        return PrivateBody.from_json(blobs.get_json(private_hash))
+    except NotFoundError:
+        raise NotFoundError(
+            "its prompt and answer are not published; the consumer or host can open them with --private-body FILE"
+        ) from None
 
 
 def _shown(report: VerificationReport) -> Report:

@@ -143,6 +143,10 @@ class Shelf:
                 self._models[number] = self._fetch(number)
             return self._models[number]
 
+    def folder(self, number: int) -> Path:
+        """Where a model that was loaded lies unpacked: its run, its index, its evaluation."""
+        return self._work / f"model-{number}"
+
     def recompute(self, body: ReceiptBody, private: PrivateBody) -> Recomputed:
         """Generates and attributes a receipt's answer anew."""
         loaded = self.model(body.receipt.model)
@@ -166,7 +170,7 @@ class Shelf:
                 f"model {number} was tuned from the base {to_hex(base)}, and this node runs {to_hex(self.base.digest)}; "
                 "set OPENLEDGER_BASE to the base that the model's card names"
             )
-        folder = self._work / f"model-{number}"
+        folder = self.folder(number)
         self._blobs.get_folder(from_hex(str(entry[10]).removeprefix("blob:"), 32), folder)
         run = TrainingRun.load(folder)
         index = InfluenceIndex.load(folder / INDEX, bytes(index_hash))

@@ -26,6 +26,7 @@ from openledger.modelfactory import (
     train,
 )
 from openledger.models import BaseModel
+from openledger.node.library import Library
 from openledger.node.people import BUILDER
 from openledger.node.progress import Advance, Reporter
 from openledger.node.serving import INDEX, read_version
@@ -108,7 +109,7 @@ class Trainer:
         recipe, input_price, output_price = parse_recipe(asked)
         base = node.shelf.base
         number, anchored = read_version(node.chain, node.blobs, datanet, version)
-        records = [_training_record(node, digest) for digest in anchored.record_hashes]
+        records = [training_record(node.reader.library, digest) for digest in anchored.record_hashes]
         registry = node.chain.contract("ModelRegistry").functions
         builder = node.keys.wallet(BUILDER)
         declared = registry.recordTraining(datanet, number, base.digest, recipe.digest())
@@ -272,8 +273,14 @@ def parse_recipe(asked: dict[str, Any]) -> tuple[Recipe, int, int]:
     return Recipe.from_json(fields), prices[0], prices[1]
 
 
-def _training_record(node: Node, digest: bytes) -> TrainingRecord:
-    value = node.reader.library.find(digest).value
+def training_record(library: Library, digest: bytes) -> TrainingRecord:
+    """A Datanet's record as ModelFactory trains on it.
+
+    Raises:
+        NotFoundError: there is no such record.
+        InputError: it has no question and answer.
+    """
+    value = library.find(digest).value
     question, answer = value.get("question"), value.get("answer")
     if not isinstance(question, str) or not isinstance(answer, str):
         raise InputError(f"record {to_hex(digest)} has no question and answer; ModelFactory trains on such records")

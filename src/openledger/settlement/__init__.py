@@ -89,6 +89,7 @@ from openledger.settlement.settlements import (
     settled_receipts,
 )
 from openledger.settlement.terms import (
+    Accuracy,
     Attestation,
     Batch,
     FeeSplit,
@@ -123,6 +124,7 @@ from openledger.settlement.vouchers import (
 )
 
 __all__ = [
+    "Accuracy",
     "Attestation",
     "Batch",
     "BatchReport",

@@ -24,7 +24,7 @@ from openledger.primitives import (
     to_hex,
 )
 from openledger.settlement.payouts import Terms
-from openledger.settlement.terms import Attestation, Batch, FeeSplit, Model, Origin, Version, VersionId
+from openledger.settlement.terms import Accuracy, Attestation, Batch, FeeSplit, Model, Origin, Version, VersionId
 
 
 class Blobs(Protocol):
@@ -60,7 +60,7 @@ class TermsReader:
 
     Args:
         chain: with its deployment. Its past is taken as final: give it a node that serves finalised blocks.
-        blobs: must hold the manifests of contributions and versions.
+        blobs: must hold the manifests of contributions and versions, and the models' evaluations.
     """
 
     def __init__(self, chain: Chain, blobs: Blobs) -> None:
@@ -70,6 +70,7 @@ class TermsReader:
         self._read_to: dict[tuple[str, str], int] = {}
         self._versions: dict[VersionId, Version] = {}
         self._weights: dict[tuple[int, str], int] = {}
+        self._accuracies: dict[bytes, Accuracy] = {}
         self._treasury = ""
         self._lock = threading.RLock()
         self.problems: dict[VersionId, str] = {}
@@ -156,9 +157,20 @@ class TermsReader:
                 owners=tuple(owners[log["args"]["id"]]),
                 parent=lines[log["args"]["id"]]["parent"],
                 lineage_ppm=lines[log["args"]["id"]]["lineagePpm"],
+                accuracy=self._accuracy(bytes(log["args"]["evaluationHash"])),
             )
             for log in self._logs("ModelRegistry", "ModelRegistered", block)
         }
+
+    def _accuracy(self, evaluation: bytes) -> Accuracy:
+        if evaluation not in self._accuracies:
+            try:
+                self._accuracies[evaluation] = Accuracy.of(self._blobs.get_json(evaluation))
+            except NotFoundError:
+                return Accuracy(published=False)
+            except InputError:
+                self._accuracies[evaluation] = Accuracy()
+        return self._accuracies[evaluation]
 
     def _redeemed(self, block: int) -> dict[tuple[str, str], int]:
         return {

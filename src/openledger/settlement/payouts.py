@@ -1,11 +1,11 @@
 """From receipts to what every account has earned, in integers only.
 
-A fee is divided by the split of the receipt's batch. The data pool's influence part follows the receipt's shares to the
-records' contributors (the residual to the treasury, as publisher of the base model); its other part goes to the
-contributors by accepted rows. The builder's pool goes up the model's line of ancestors by what each of them asks of its
-descendants. The curators' pool follows the credited records to the reviewers who accepted them; the
-validators' pool goes by stake to those who attested the batch valid. What rounding leaves over is dust: it stays in the
-distributor.
+A fee is divided by the split of the receipt's batch. The data pool's influence part is as large as the model's audited
+accuracy allows (``terms.Accuracy``) and follows the receipt's shares to the records' contributors, the residual to the
+treasury, as publisher of the base model; its other part goes to the contributors by accepted rows. The builder's pool goes
+up the model's line of ancestors by what each of them asks of its descendants. The curators' pool follows the credited
+records to the reviewers who accepted them; the validators' pool goes by stake to those who attested the batch valid. What
+rounding leaves over is dust: it stays in the distributor.
 
     fees = paid + dust,  always and exactly
 
@@ -51,6 +51,7 @@ class Hold(StrEnum):
     NOT_THE_LEAF = "its published body is not what was posted on chain"
     DISPUTED = "validators dispute its batch"
     UNKNOWN_MODEL = "its model was not registered when the batch was posted"
+    UNKNOWN_EVALUATION = "its model's evaluation is not published"
     UNKNOWN_VERSION = "the records of its model's Datanet version are not published"
     UNKNOWN_RECORD = "it credits a record that is not in the model's Datanet version"
     NOT_COLLECTED = "the host has not redeemed its fee from the consumer"
@@ -254,6 +255,8 @@ class _Settlement:
         version = self._version(model.version)
         if version is None:
             return Hold.UNKNOWN_VERSION
+        if not model.accuracy.published:
+            return Hold.UNKNOWN_EVALUATION
         if any(record not in version.records for record, _ in body.shares):
             return Hold.UNKNOWN_RECORD
         pair = (receipt.consumer, receipt.host)
@@ -265,7 +268,7 @@ class _Settlement:
         self._by_lineage(for_builder, model, batch.position)
         self._pay(receipt.host, Role.HOST, for_host)
         self._pay(self._terms.treasury, Role.TREASURY, for_treasury)
-        by_influence = mul_ppm(data, batch.influence_ppm)
+        by_influence = mul_ppm(data, model.accuracy.influence_part(batch.influence_ppm))
         self._by_influence(by_influence, version, body)
         self._rows[version] += data - by_influence
         if body.shares:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from openledger.primitives import PPM, InputError, mul_ppm
 
@@ -106,6 +107,43 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """What a model's published evaluation says of its attribution.
+
+    Attributes:
+        audited_ppm: lower end of the interval of its LDS at contributor level, in ppm; None if it was not audited.
+        published: whether the evaluation whose hash is on chain can be read; receipts wait until it can.
+    """
+
+    audited_ppm: int | None = None
+    published: bool = True
+
+    @classmethod
+    def of(cls, evaluation: Any) -> Accuracy:
+        """From an evaluation document: ``attribution.contributors.interval``, two numbers from -1 to 1.
+
+        A document in another form counts as not audited.
+        """
+        try:
+            low, high = evaluation["attribution"]["contributors"]["interval"]
+            if not -1 <= low <= high <= 1:
+                return cls()
+            return cls(max(0, math.floor(low * PPM)))
+        except (KeyError, TypeError, ValueError):
+            return cls()
+
+    def influence_part(self, bound_ppm: int) -> int:
+        """The part of the data share that measured influence decides, ppm: what the audit is sure of, up to the bound.
+
+        Attribution that nobody audited decides half of the bound.
+
+        Args:
+            bound_ppm: the parameter ``attribution.influence``.
+        """
+        return bound_ppm // 2 if self.audited_ppm is None else min(bound_ppm, self.audited_ppm)
+
+
+@dataclass(frozen=True)
 class Model:
     """A registered model: the Datanet version it learnt from and its owners over time.
 
@@ -115,6 +153,7 @@ class Model:
         owners: ((block number, log index), owner) of each transfer, the registration first.
         parent: id of the model that it builds on, 0 for none; always a lower one.
         lineage_ppm: the part that it asks of the builder's share of each model that builds on it.
+        accuracy: how right its attribution is surely, from its published evaluation.
     """
 
     number: int
@@ -122,6 +161,7 @@ class Model:
     owners: tuple[tuple[tuple[int, int], str], ...]
     parent: int = 0
     lineage_ppm: int = 0
+    accuracy: Accuracy = Accuracy()
 
     def owner_at(self, position: tuple[int, int]) -> str | None:
         """Who owned the model when ``position`` was logged; None before its registration."""

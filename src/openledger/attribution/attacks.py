@@ -1,0 +1,411 @@
+"""Attacks on attribution, by real retraining: what each one pays under our shares and under other rules.
+
+Somebody who wants pay without giving data can copy, reword, split, flood, shout or collude. Each attack here is a list of
+uploads beside the honest ones. A model is trained on them, answers the questions itself, and every rule divides the
+credit of its answers. Copies and uploads are taken to have passed the Datanet's gate and its reviewers: what is measured
+is attribution alone.
+
+What is compared is pay: the mean part of an answer that a set of uploads is credited with, over all questions, against
+what the same people had in the honest run. Retraining alone moves that too; ``another seed`` shows by how much.
+
+The shadow attack (after Wang et al., 2024, "Adversarial attacks on data attribution") knows the questions that will be
+asked and has the honest model, both of which are public: of many possible records it uploads those that our own scores
+rank highest.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from openledger.attribution.build import build_index
+from openledger.attribution.gradients import AdapterModel, Checkpoint, Query, TrainingExample
+from openledger.attribution.rules import RULES, paid, products
+from openledger.attribution.shares import shares
+from openledger.primitives.amounts import PPM
+from openledger.primitives.canonical import parse_json
+from openledger.primitives.errors import InputError, StorageError
+
+OURS = "openledger"
+_WALLETS = 100
+_FILLER = 100
+_CANDIDATES = 120
+_NOISE_WORDS = 12
+_MOST_COPIED = 0.10
+_MOST_TAKEN = 0.02
+_MOST_GAIN = 1.02
+_COPY = "earns at most 10% of what it copied and takes at most 2% of it"
+_SELF = "gains at most 2%"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One record as somebody uploads it."""
+
+    wallet: str
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What training on some uploads gave.
+
+    Attributes:
+        base: the base model.
+        checkpoints: of the training run; the last is the model that answers.
+        examples: the uploads as they were trained on, in their order.
+        unrelated: queries that no upload should influence.
+        ask: the trained model's own answers to questions.
+    """
+
+    base: PreTrainedModel
+    checkpoints: Sequence[Checkpoint]
+    examples: Sequence[TrainingExample]
+    unrelated: Sequence[Query]
+    ask: Callable[[Sequence[str]], list[Query]]
+
+
+class Laboratory(Protocol):
+    """Trains real models on uploads."""
+
+    def honest(self) -> list[Upload]:
+        """The honest contributors' uploads."""
+        ...
+
+    def reworded(self, upload: Upload) -> Upload:
+        """A paraphrase: the same facts in other words."""
+        ...
+
+    def encode(self, uploads: Sequence[Upload]) -> list[TrainingExample]:
+        """The uploads as they would be trained on; an earlier one is the more senior."""
+        ...
+
+    def train(self, uploads: Sequence[Upload], seed: int = 1) -> Lesson:
+        """Trains a model on the uploads in their order; an earlier one is the more senior."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """Uploads of one attack.
+
+    Attributes:
+        name: what it is called.
+        goal: what a good rule does.
+        uploads: all that is trained on, honest and not.
+        attackers: places of the attackers' uploads.
+        before: places, in the honest run, of the uploads that the attackers' pay is compared with.
+        victims: places of the originals whose pay they may take; empty where there are none.
+        most_paid: most that the attackers may get, as a multiple of what ``before`` got.
+    """
+
+    name: str
+    goal: str
+    uploads: tuple[Upload, ...]
+    attackers: tuple[int, ...]
+    before: tuple[int, ...]
+    victims: tuple[int, ...]
+    most_paid: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attack brings under one rule.
+
+    Attributes:
+        attack, rule: names.
+        before: mean part of an answer that the compared uploads had in the honest run, 0 to 1.
+        after: what the attackers' uploads have now.
+        ratio: ``after / before``.
+        taken: part of their pay that the victims lost (negative: they gained); None without victims.
+        goal: what was wanted.
+        met: whether it is so; None where it is only a control.
+    """
+
+    attack: str
+    rule: str
+    before: float
+    after: float
+    ratio: float
+    taken: float | None
+    goal: str
+    met: bool | None
+
+
+Pay = Mapping[str, NDArray[np.float64]]
+"""Mean part of an answer that each upload gets, by rule [uploads]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What an attacker can know: the honest uploads, the paraphraser, and the honest run, which is public.
+
+    The first contributor attacks; where there is a victim, it is the second; a partner is the third.
+    """
+
+    laboratory: Laboratory
+    honest: tuple[Upload, ...]
+    lesson: Callable[[], Lesson]
+    seed: int = 0
+
+    def places(self, contributor: int) -> tuple[int, ...]:
+        """The uploads of the first, second ... contributor.
+
+        Raises:
+            InputError: there are not so many contributors.
+        """
+        names = list(dict.fromkeys(upload.wallet for upload in self.honest))
+        if contributor >= len(names):
+            raise InputError(f"attacks need three honest contributors, got {len(names)}")
+        return tuple(place for place, upload in enumerate(self.honest) if upload.wallet == names[contributor])
+
+    def uploads(self, contributor: int) -> list[Upload]:
+        """The same uploads themselves."""
+        return [self.honest[place] for place in self.places(contributor)]
+
+
+def exact_copies(scene: Scene) -> Attack:
+    """One wallet uploads all records of the victim again."""
+    return _copied(scene, "exact copies, one wallet", [replace(each, wallet="thief") for each in scene.uploads(1)])
+
+
+def copies_over_wallets(scene: Scene) -> Attack:
+    """A hundred wallets upload a copy of one of the victim's records each."""
+    victims = scene.uploads(1)
+    fresh = [replace(victims[number % len(victims)], wallet=f"name {number}") for number in range(_WALLETS)]
+    return _copied(scene, f"exact copies, {_WALLETS} wallets", fresh)
+
+
+def paraphrases(scene: Scene) -> Attack:
+    """One wallet uploads all records of the victim in other words."""
+    reworded = [replace(scene.laboratory.reworded(each), wallet="thief") for each in scene.uploads(1)]
+    return _copied(scene, "paraphrases", reworded)
+
+
+def names(scene: Scene) -> Attack:
+    """The attacker's own records come from a hundred wallets instead of one."""
+    own = scene.places(0)
+    uploads = [
+        replace(upload, wallet=f"name {place % _WALLETS}") if place in own else upload
+        for place, upload in enumerate(scene.honest)
+    ]
+    return Attack(f"{_WALLETS} names", _SELF, tuple(uploads), own, own, (), _MOST_GAIN)
+
+
+def pieces(scene: Scene) -> Attack:
+    """Each of the attacker's records is uploaded sentence by sentence, under the same question."""
+    parts = [replace(each, answer=piece) for each in scene.uploads(0) for piece in _sentences(each.answer)]
+    return _instead(scene, "records in pieces", parts)
+
+
+def repeats(scene: Scene) -> Attack:
+    """The attacker uploads one of its records a hundred times beside all the others."""
+    return _beside(scene, f"one record {_WALLETS} times", scene.uploads(0)[:1] * _WALLETS)
+
+
+def outliers(scene: Scene) -> Attack:
+    """The attacker's records end in noise, which no model expects and which makes their gradients long."""
+    chooser = random.Random(scene.seed)  # noqa: S311
+    loud = [replace(each, answer=f"{each.answer} {_noise(chooser)}") for each in scene.uploads(0)]
+    return _instead(scene, "outliers", loud)
+
+
+def shadow(scene: Scene) -> Attack:
+    """The attacker uploads, of many mixtures of its records with others' questions, those that our scores rank highest."""
+    chooser = random.Random(scene.seed)  # noqa: S311
+    own, others = scene.uploads(0), [each for each in scene.honest if each.wallet != scene.honest[0].wallet]
+    mixed = []
+    for _ in range(_CANDIDATES):
+        mine, other = chooser.choice(own), chooser.choice(others)
+        first = _sentences(other.answer)[0]
+        forms = (
+            (other.question, mine.answer),
+            (mine.question, other.answer),
+            (other.question, f"{first} {mine.answer}"),
+        )
+        question, answer = chooser.choice(forms)
+        mixed.append(replace(mine, question=question, answer=answer))
+    lesson = scene.lesson()
+    candidates = build_index(lesson.base, lesson.checkpoints, scene.laboratory.encode(mixed), workers=1)
+    scores = candidates.scores(lesson.base, lesson.ask([each.question for each in others]))
+    best = np.argsort(-np.maximum(scores, 0.0).sum(axis=0), kind="stable")[: len(own)]
+    return _beside(scene, "shadow", [mixed[place] for place in best])
+
+
+def filler(scene: Scene) -> Attack:
+    """The attacker floods with records of the usual form that say nothing of any incident."""
+    chooser = random.Random(scene.seed)  # noqa: S311
+    endings = [_sentences(each.answer)[1:] for each in scene.honest]
+    chosen = [" ".join(chooser.choice(endings)) for _ in range(_FILLER)]
+    fresh = [
+        Upload(
+            scene.honest[0].wallet, f"What happened to Protocol {number}?", f"Protocol {number} lost funds. {ending}"
+        )
+        for number, ending in enumerate(chosen)
+    ]
+    return _beside(scene, "filler", fresh)
+
+
+def cross_upload(scene: Scene) -> Attack:
+    """The attacker and a partner upload each other's records."""
+    mine, theirs = scene.uploads(0), scene.uploads(2)
+    crossed = [replace(each, wallet=theirs[0].wallet) for each in mine]
+    crossed += [replace(each, wallet=mine[0].wallet) for each in theirs]
+    pair = (*scene.places(0), *scene.places(2))
+    uploads = (*scene.honest, *crossed)
+    everything = (*pair, *range(len(scene.honest), len(uploads)))
+    return Attack("cross-upload", _SELF, uploads, everything, pair, (), _MOST_GAIN)
+
+
+ATTACKS: tuple[Callable[[Scene], Attack], ...] = (
+    exact_copies,
+    copies_over_wallets,
+    paraphrases,
+    names,
+    repeats,
+    pieces,
+    outliers,
+    shadow,
+    filler,
+    cross_upload,
+)
+"""Every attack on pay; poisoning, which is not about pay, is in ``poison.py``."""
+
+
+def scoreboard(
+    laboratory: Laboratory, folder: Path, progress: Callable[[int, int, str], None] | None = None, seed: int = 0
+) -> list[Outcome]:
+    """Tries every attack; each costs one training, one index and as many answers as there are honest uploads.
+
+    Args:
+        laboratory: trains the models.
+        folder: where each attack's pay is kept and taken up again.
+        progress: told (done, all, what comes next).
+        seed: of the attackers' chances.
+
+    Raises:
+        InputError: fewer than three honest contributors.
+        StorageError: the folder cannot be written.
+    """
+    honest = tuple(laboratory.honest())
+    questions = [upload.question for upload in honest]
+    first = cache(lambda: laboratory.train(honest))
+    scene = Scene(laboratory, honest, first, seed)
+    tell = progress or _silent
+    total = len(ATTACKS) + 2
+    tell(0, total, "honest")
+    before = _kept(folder / "honest.json", lambda: pay(first(), questions))
+    tell(1, total, "another seed")
+    control = Attack(
+        "another seed", "how far chance alone moves pay", honest, scene.places(0), scene.places(0), (), 1.0
+    )
+    after = _kept(folder / "control.json", lambda: pay(laboratory.train(honest, seed=2), questions))
+    found = [replace(each, met=None) for each in outcomes(control, before, after)]
+    for done, plan in enumerate(ATTACKS, 2):
+        tell(done, total, plan.__name__)
+        attack = plan(scene) if plan is not shadow else _shadow_kept(folder / "shadow-uploads.json", scene)
+        after = _kept(folder / f"{plan.__name__}.json", partial(_trained_pay, laboratory, attack.uploads, questions))
+        found += outcomes(attack, before, after)
+    tell(total, total, "done")
+    return found
+
+
+def pay(lesson: Lesson, questions: Sequence[str]) -> Pay:
+    """Mean part of the model's own answers to the questions that every rule pays each upload, by rule [uploads]."""
+    index = build_index(lesson.base, lesson.checkpoints, lesson.examples, unrelated=lesson.unrelated, workers=1)
+    queries = lesson.ask(questions)
+    ours = np.zeros(len(lesson.examples))
+    for measured in index.measure(lesson.base, queries):
+        for place, ppm in shares(measured, index).ppm.items():
+            ours[place] += ppm / PPM / len(queries)
+    final = lesson.checkpoints[-1].path
+    found = products(AdapterModel.from_folder(lesson.base, final), lesson.examples, queries)
+    return {OURS: ours, **{name: paid(rule(found)).mean(axis=0) for name, rule in RULES.items()}}
+
+
+def outcomes(attack: Attack, honest: Pay, attacked: Pay) -> list[Outcome]:
+    """What the attack brought under each rule."""
+    found = []
+    for rule, pay in attacked.items():
+        before = float(honest[rule][list(attack.before)].sum())
+        after = float(pay[list(attack.attackers)].sum())
+        ratio = after / before if before > 0 else float(after > 0)
+        taken = None
+        if attack.victims:
+            had = float(honest[rule][list(attack.victims)].sum())
+            taken = 1 - float(pay[list(attack.victims)].sum()) / had if had > 0 else 0.0
+        met = ratio <= attack.most_paid and (taken is None or taken <= _MOST_TAKEN)
+        found.append(Outcome(attack.name, rule, before, after, ratio, taken, attack.goal, met))
+    return found
+
+
+def _copied(scene: Scene, name: str, fresh: Sequence[Upload]) -> Attack:
+    uploads = (*scene.honest, *fresh)
+    victims = scene.places(1)
+    return Attack(name, _COPY, uploads, tuple(range(len(scene.honest), len(uploads))), victims, victims, _MOST_COPIED)
+
+
+def _beside(scene: Scene, name: str, fresh: Sequence[Upload]) -> Attack:
+    own, uploads = scene.places(0), (*scene.honest, *fresh)
+    return Attack(name, _SELF, uploads, (*own, *range(len(scene.honest), len(uploads))), own, (), _MOST_GAIN)
+
+
+def _instead(scene: Scene, name: str, fresh: Sequence[Upload]) -> Attack:
+    own = scene.places(0)
+    kept = [upload for place, upload in enumerate(scene.honest) if place not in own]
+    uploads = (*kept, *fresh)
+    return Attack(name, _SELF, uploads, tuple(range(len(kept), len(uploads))), own, (), _MOST_GAIN)
+
+
+def _sentences(text: str) -> list[str]:
+    return re.findall(r"\S.*?[.!?](?=\s|$)|\S.*$", text)
+
+
+def _noise(chooser: random.Random) -> str:
+    return " ".join("".join(chooser.choices(string.ascii_letters + string.digits, k=7)) for _ in range(_NOISE_WORDS))
+
+
+def _trained_pay(laboratory: Laboratory, uploads: Sequence[Upload], questions: Sequence[str]) -> Pay:
+    return pay(laboratory.train(uploads), questions)
+
+
+def _kept(path: Path, measure: Callable[[], Pay]) -> Pay:
+    """What was measured before, from its file, or measured now."""
+    if not path.exists():
+        _write(path, {rule: values.tolist() for rule, values in measure().items()})
+    return {rule: np.asarray(values, np.float64) for rule, values in parse_json(path.read_bytes()).items()}
+
+
+def _shadow_kept(path: Path, scene: Scene) -> Attack:
+    """The shadow attack, whose choice of uploads needs the honest model, from its file if it was made before."""
+    if not path.exists():
+        attack = shadow(scene)
+        _write(path, [[each.question, each.answer] for each in attack.uploads[len(scene.honest) :]])
+    name = scene.honest[0].wallet
+    return _beside(scene, "shadow", [Upload(name, *pair) for pair in parse_json(path.read_bytes())])
+
+
+def _write(path: Path, value: object) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(value))
+        fresh.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error}; give a folder that can be written") from error
+
+
+def _silent(_: int, __: int, ___: str) -> None:
+    """Tells nobody."""

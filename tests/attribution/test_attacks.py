@@ -1,0 +1,154 @@
+"""Attacks are what they say, outcomes are counted right, and other rules compute what their papers say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from openledger.attribution import AdapterModel, TrainingExample
+from openledger.attribution.attacks import (
+    ATTACKS,
+    OURS,
+    Attack,
+    Lesson,
+    Scene,
+    Upload,
+    cross_upload,
+    exact_copies,
+    names,
+    outcomes,
+    pieces,
+    repeats,
+    shadow,
+)
+from openledger.attribution.poison import harm, spectrum
+from openledger.attribution.rules import cosine, datainf, dot_product, paid, products
+from openledger.primitives import InputError
+
+
+class Paper:
+    """A laboratory without a model: for looking at uploads."""
+
+    def honest(self) -> list[Upload]:
+        return [
+            Upload(f"person {place % 3}", f"Question {place}?", f"First {place}. Second {place}.") for place in range(9)
+        ]
+
+    def reworded(self, upload: Upload) -> Upload:
+        return replace(upload, question=upload.question.upper())
+
+    def encode(self, uploads: Sequence[Upload]) -> list[TrainingExample]:
+        raise NotImplementedError
+
+    def train(self, uploads: Sequence[Upload], seed: int = 1) -> Lesson:
+        raise NotImplementedError
+
+
+def scene() -> Scene:
+    paper = Paper()
+    return Scene(paper, tuple(paper.honest()), lambda: paper.train([]))
+
+
+@pytest.mark.parametrize("plan", [plan for plan in ATTACKS if plan is not shadow])
+def test_every_attack_leaves_the_honest_victims_where_they_were(plan: Any) -> None:
+    attack = plan(scene())
+    honest = scene().honest
+    assert all(attack.uploads[place] == honest[place] for place in attack.victims)
+    assert set(attack.attackers).isdisjoint(attack.victims)
+    assert max(attack.attackers) < len(attack.uploads)
+    assert all(honest[place].wallet in {"person 0", "person 1", "person 2"} for place in attack.before)
+
+
+def test_copies_are_the_victims_words_and_junior() -> None:
+    attack = exact_copies(scene())
+    originals = [attack.uploads[place] for place in attack.victims]
+    copies = [attack.uploads[place] for place in attack.attackers]
+    assert [(copy.question, copy.answer) for copy in copies] == [(each.question, each.answer) for each in originals]
+    assert min(attack.attackers) > max(attack.victims)
+
+
+def test_splits_keep_every_word_and_names_every_record() -> None:
+    whole = " ".join(upload.answer for upload in scene().uploads(0))
+    attack = pieces(scene())
+    assert " ".join(attack.uploads[place].answer for place in attack.attackers) == whole
+    renamed = names(scene())
+    assert [(each.question, each.answer) for each in renamed.uploads] == [
+        (each.question, each.answer) for each in scene().honest
+    ]
+    assert len({renamed.uploads[place].wallet for place in renamed.attackers}) == len(renamed.attackers)
+    assert len(repeats(scene()).attackers) == 103
+
+
+def test_partners_gain_together_or_not_at_all() -> None:
+    attack = cross_upload(scene())
+    assert len(attack.attackers) == 2 * len(attack.before) == 12
+
+
+def test_an_outcome_compares_pay_before_and_after() -> None:
+    honest = {OURS: np.asarray([0.2, 0.4, 0.1])}
+    attacked = {OURS: np.asarray([0.2, 0.39, 0.1, 0.03])}
+    attack = Attack("copy", "earns little", (), (3,), (1,), (1,), 0.1)
+    (found,) = outcomes(attack, honest, attacked)
+    assert found.ratio == pytest.approx(0.075)
+    assert found.taken == pytest.approx(0.025)
+    assert found.met is False
+    assert outcomes(attack, honest, {OURS: np.asarray([0.2, 0.395, 0.1, 0.03])})[0].met is True
+
+
+def test_attacks_need_somebody_to_rob() -> None:
+    with pytest.raises(InputError, match="three honest contributors, got 1"):
+        exact_copies(replace(scene(), honest=(Upload("alone", "Q?", "A."),)))
+
+
+def test_the_other_rules_compute_what_their_papers_say(trained: Any) -> None:
+    examples, queries = trained.examples[:6], [trained.query(7), trained.query(8)]
+    model = AdapterModel.from_folder(trained.base, trained.adapter)
+    flat: dict[str, list[torch.Tensor]] = {block.name: [torch.empty(0)] * 8 for block in model.blocks}
+    for batch in model.batches([*examples, *queries]):
+        for block, captured in zip(model.blocks, batch.blocks, strict=True):
+            for place, gradient in zip(batch.positions, captured.gradients().flatten(1).double(), strict=True):
+                flat[block.name][place] = gradient
+    whole = torch.stack([torch.cat([flat[block.name][place] for block in model.blocks]) for place in range(8)])
+    found = products(model, examples, queries)
+    dots = whole[6:] @ whole[:6].T
+    np.testing.assert_allclose(dot_product(found), dots, rtol=1e-4)
+    lengths = whole.norm(dim=1)
+    np.testing.assert_allclose(cosine(found), dots / (lengths[6:, None] * lengths[:6]), rtol=1e-4)
+    wanted = torch.zeros(2, 6, dtype=torch.float64)
+    for rows in flat.values():
+        gradients = torch.stack(rows)
+        train, size = gradients[:6], gradients.shape[1]
+        damping = 0.1 * train.square().mean()
+        inverse = sum(
+            (torch.eye(size, dtype=torch.float64) - torch.outer(g, g) / (damping + g @ g)) / damping for g in train
+        )
+        wanted += gradients[6:] @ (inverse / 6) @ train.T
+    np.testing.assert_allclose(datainf(found), wanted, rtol=1e-3)
+
+
+def test_a_rule_pays_out_everything_that_is_positive() -> None:
+    found = paid(np.asarray([[1.0, -5.0, 3.0], [-1.0, -2.0, 0.0]]))
+    assert found.tolist() == [[0.25, 0.0, 0.75], [0.0, 0.0, 0.0]]
+
+
+def test_records_that_all_teach_one_thing_stand_out_in_the_spectrum() -> None:
+    generator = np.random.default_rng(0)
+    honest = generator.normal(size=(60, 200))
+    poison = generator.normal(size=200) * 3 + generator.normal(size=(8, 200))
+    rows = np.concatenate([honest, poison])
+    found = spectrum(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    assert (found[60:] > 0.5).all()
+    assert (found[:60] < 0.5).all()
+    assert (spectrum(honest / np.linalg.norm(honest, axis=1, keepdims=True)) < 0.5).all()
+
+
+def test_a_record_that_works_against_a_trusted_answer_is_harmful() -> None:
+    scores = np.random.default_rng(0).normal(size=(5, 40)).astype(np.float32)
+    scores[2, 7] = -30
+    assert harm(scores).argmax() == 7
+    assert harm(scores)[7] > 6
