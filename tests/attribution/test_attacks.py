@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from openledger.attribution.attacks import (
     outcomes,
     pieces,
     repeats,
+    scoreboard,
     shadow,
 )
 from openledger.attribution.poison import harm, spectrum
@@ -103,6 +105,11 @@ def test_an_outcome_compares_pay_before_and_after() -> None:
 def test_attacks_need_somebody_to_rob() -> None:
     with pytest.raises(InputError, match="three honest contributors, got 1"):
         exact_copies(replace(scene(), honest=(Upload("alone", "Q?", "A."),)))
+
+
+def test_an_attack_that_there_is_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no attack 'charm'; there are exact_copies"):
+        scoreboard(Paper(), tmp_path, only=["charm"])
 
 
 def test_the_other_rules_compute_what_their_papers_say(trained: Any) -> None:

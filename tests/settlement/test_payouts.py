@@ -451,7 +451,9 @@ def test_an_explained_receipt_adds_up_to_its_fee_but_for_dust(world: tuple[list[
 def test_a_builders_share_goes_up_the_line_of_ancestors() -> None:
     names = ("child", "parent", "elder")
     models = {
-        number: Model(number, (1, 1), (((1, 0), account(name)),), parent=number - 1, lineage_ppm=200_000)
+        number: Model(
+            number, (1, 1), (((1, 0), account(name)),), parent=number - 1, lineage_ppm=200_000, accuracy=Accuracy(PPM)
+        )
         for number, name in enumerate(reversed(names), start=1)
     }
     paid = payouts([body_of(0, 1_000_000, model=3)], replace(terms_of(batch_of(1, 1)), models=models))
@@ -462,7 +464,14 @@ def test_a_builders_share_goes_up_the_line_of_ancestors() -> None:
 @given(fee=st.integers(1, 10**30), asks=st.lists(st.integers(0, 500_000), min_size=1, max_size=9))
 def test_ancestors_share_exactly_the_builders_part_and_each_keeps_at_least_half(fee: int, asks: list[int]) -> None:
     models = {
-        number: Model(number, (1, 1), (((1, 0), account(f"m{number}")),), parent=number - 1, lineage_ppm=ask)
+        number: Model(
+            number,
+            (1, 1),
+            (((1, 0), account(f"m{number}")),),
+            parent=number - 1,
+            lineage_ppm=ask,
+            accuracy=Accuracy(PPM),
+        )
         for number, ask in enumerate(asks, start=1)
     }
     body = body_of(0, fee, model=len(asks))

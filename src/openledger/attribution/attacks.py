@@ -19,7 +19,7 @@ import json
 import random
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -285,7 +285,12 @@ ATTACKS: tuple[Callable[[Scene], Attack], ...] = (
 
 
 def scoreboard(
-    laboratory: Laboratory, folder: Path, progress: Callable[[int, int, str], None] | None = None, seed: int = 0
+    laboratory: Laboratory,
+    folder: Path,
+    progress: Callable[[int, int, str], None] | None = None,
+    *,
+    only: Collection[str] = (),
+    seed: int = 0,
 ) -> list[Outcome]:
     """Tries every attack; each costs one training, one index and as many answers as there are honest uploads.
 
@@ -293,18 +298,23 @@ def scoreboard(
         laboratory: trains the models.
         folder: where each attack's pay is kept and taken up again.
         progress: told (done, all, what comes next).
+        only: names of functions in ``ATTACKS``; all of them if empty.
         seed: of the attackers' chances.
 
     Raises:
-        InputError: fewer than three honest contributors.
+        InputError: fewer than three honest contributors, or an attack that there is not.
         StorageError: the folder cannot be written.
     """
+    known = {plan.__name__: plan for plan in ATTACKS}
+    if unknown := sorted(set(only) - set(known)):
+        raise InputError(f"there is no attack {unknown[0]!r}; there are {', '.join(known)}")
+    plans = [plan for name, plan in known.items() if not only or name in only]
     honest = tuple(laboratory.honest())
     questions = [upload.question for upload in honest]
     first = cache(lambda: laboratory.train(honest))
     scene = Scene(laboratory, honest, first, seed)
     tell = progress or _silent
-    total = len(ATTACKS) + 2
+    total = len(plans) + 2
     tell(0, total, "honest")
     before = _kept(folder / "honest.json", lambda: pay(first(), questions))
     tell(1, total, "another seed")
@@ -313,7 +323,7 @@ def scoreboard(
     )
     after = _kept(folder / "control.json", lambda: pay(laboratory.train(honest, seed=2), questions))
     found = [replace(each, met=None) for each in outcomes(control, before, after)]
-    for done, plan in enumerate(ATTACKS, 2):
+    for done, plan in enumerate(plans, 2):
         tell(done, total, plan.__name__)
         attack = plan(scene) if plan is not shadow else _shadow_kept(folder / "shadow-uploads.json", scene)
         after = _kept(folder / f"{plan.__name__}.json", partial(_trained_pay, laboratory, attack.uploads, questions))

@@ -30,6 +30,7 @@ def attack(
     work: Annotated[
         Path, typer.Option(help="Folder for the models that are trained; a stopped campaign goes on from there.")
     ] = Path("build/attacks"),
+    only: Annotated[list[str] | None, typer.Option(help="Try this attack only; may be given several times.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the scoreboard as JSON here.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -39,7 +40,7 @@ def attack(
     """
     if output is not None and not output.absolute().parent.is_dir():
         raise InputError(f"cannot write {output}: the folder {output.absolute().parent} does not exist; make it first")
-    from openledger.attribution.attacks import scoreboard
+    from openledger.attribution.attacks import ATTACKS, scoreboard
     from openledger.datanets import load_records
     from openledger.models import load_base
     from openledger.node.laboratory import DatanetLaboratory, detect_poison
@@ -47,12 +48,13 @@ def attack(
     begun = time.process_time()
     laboratory = DatanetLaboratory(load_base(load_settings().base or None), load_records(), work / "runs")
     with TerminalReporter(errors) as reporter, reporter.stage("Attacking", 13) as advance:
-        outcomes = scoreboard(laboratory, work, lambda done, _all, _what: advance(done))
+        outcomes = scoreboard(laboratory, work, lambda done, _all, _what: advance(done), only=only or ())
         found = detect_poison(laboratory)
         advance(13)
     document: dict[str, Any] = {
         "command": "openledger attribution attack",
         "task": laboratory.describe(),
+        "not_run": [plan.__name__ for plan in ATTACKS if only and plan.__name__ not in only],
         "attacks": [asdict(outcome) for outcome in outcomes],
         "poison": [asdict(row) for row in found],
         "cpu_seconds": round(time.process_time() - begun),
