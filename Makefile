@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test test-network chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory bench-openlora load bench-attacks bench-counterfactual clean
+.PHONY: help setup demo up test test-network chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory bench-openlora load bench-attacks bench-counterfactual bench-attribution bench-attribution-scale clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -72,6 +72,12 @@ bench-attacks: $(READY) ## Attacks on attribution by real retraining, beside oth
 
 bench-counterfactual: $(READY) ## Estimated counterfactuals beside real retraining; after bench-attacks, three minutes
 	$(BIN)/python -m bench.attribution.counterfactual
+
+bench-attribution: $(READY) ## Attribution methods beside each other, against real retraining; two hours of one core the first time
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.attribution
+
+bench-attribution-scale: $(READY) ## Scoring up to ten million records, and a query beside generating its answer
+	$(BIN)/python -m bench.attribution.scale
 
 clean: ## Remove what set-up and builds made
 	rm -rf $(VENV) build contracts/node_modules contracts/out contracts/cache

@@ -22,6 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 from bench.attribution.tasks import CODE, DOCS, LONG, Task, exploits_task, window_task
 from openledger.attribution import Settings, SpanIndex, build_index, influence, lds
@@ -100,6 +103,12 @@ def peer(name: str, folder: Path, python: Path) -> Found:
 def hand_over(task: Task, folder: Path) -> None:
     """Write what a peer needs: no loss of any retraining is among it."""
     task.base.save_pretrained(str(folder / "base"))
+    empty = PreTrainedTokenizerFast(  # some peers want a tokenizer; nothing is tokenised by it
+        tokenizer_object=Tokenizer(WordLevel({"<none>": 0}, "<none>")),
+        model_max_length=1 << 20,
+    )
+    empty.add_special_tokens(dict.fromkeys(("unk_token", "pad_token", "eos_token"), "<none>"))
+    empty.save_pretrained(str(folder / "base"))
     points = []
     for point in task.checkpoints:
         target = folder / f"step-{point.step}"

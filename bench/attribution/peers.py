@@ -22,7 +22,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 Row = dict[str, Any]
 Result = tuple[np.ndarray, float, float]
@@ -148,7 +148,7 @@ def _bergson(handed: Handed, folder: Path, adapter: str) -> tuple[Any, Any, Call
         tokenizer=handed.base,
         data=DataConfig(dataset=str(folder / "records.jsonl")),
         precision="fp32",
-        token_batch_size=512,
+        token_batch_size=min(512, int(AutoConfig.from_pretrained(handed.base).max_position_embeddings)),
     )
 
     def read(path: Path) -> np.ndarray:
@@ -235,16 +235,15 @@ def _dattri_task(handed: Handed) -> tuple[Any, list[str], Any, Any]:
     state = {name: value.clone() for name, value in model.state_dict().items()}
 
     def loss(parameters: Any, data: Any) -> Tensor:
-        ids, labels = data
-        logits = torch.func.functional_call(
-            model, parameters, kwargs={"input_ids": ids.unsqueeze(0), "use_cache": False}
-        ).logits
-        return cross_entropy(logits[0, :-1], labels[1:], reduction="sum", ignore_index=-100)
+        ids, labels = data  # one example, [1, tokens] each
+        arguments = {"input_ids": ids, "use_cache": False}
+        logits = torch.func.functional_call(model, parameters, kwargs=arguments).logits
+        return summed_loss(logits, labels)
 
     def loader(items: Sequence[Row]) -> Any:
         rows = handed.rows(items)
         tensors = [torch.stack([row[key] for row in rows]) for key in ("input_ids", "labels")]
-        return DataLoader(TensorDataset(*tensors), batch_size=16, shuffle=False)
+        return DataLoader(TensorDataset(*tensors), batch_size=4, shuffle=False)
 
     return AttributionTask(loss, model, state), names, loader(handed.records), loader(handed.queries)
 
@@ -273,6 +272,9 @@ def traker(handed: Handed) -> list[Result]:
 
     class Margin(AbstractModelOutput):
         """The model output that TRAK's authors use for language models: log p / (1 - p) of the answer's tokens."""
+
+        def __init__(self) -> None:
+            """Nothing is kept."""
 
         @staticmethod
         def get_output(model: Any, weights: Any, buffers: Any, ids: Tensor, labels: Tensor) -> Tensor:
@@ -354,8 +356,9 @@ METHODS: dict[str, Callable[[Handed], Result | list[Result]]] = {
 
 
 def main() -> None:
-    """Run one method."""
+    """Run one method, in no more than 10 GiB of memory."""
     torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_AS, (10 << 30, 10 << 30))
     name, task, output = sys.argv[1:]
     found = METHODS[name](Handed(Path(task)))
     results = found if isinstance(found, list) else [found]

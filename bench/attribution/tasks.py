@@ -126,7 +126,7 @@ EXPLOITS = Recipe(
     precision="float32",
 )
 """The recipe that was shipped when this was written, with more checkpoints to choose from."""
-_EXPLOITS_SUBSETS = 24
+_EXPLOITS_SUBSETS = 12
 _EXPLOITS_QUERIES = 30
 _EXPLOITS_PEOPLE = ("ada", "boris", "chidi", "dana", "emre", "fen")
 
@@ -222,7 +222,17 @@ def window_task(work: Path, setting: Setting, say: Callable[[str], None] = print
     )
 
 
-def exploits_task(work: Path, say: Callable[[str], None] = print) -> Task:
+def exploits_run(work: Path) -> tuple[BaseModel, TrainingRun, list[Checkpoint], list[TrainingExample]]:
+    """The run of the ``exploits`` task with the checkpoints that the shipped recipe keeps, for other benchmarks."""
+    task = exploits_task(work, subsets_wanted=0)
+    run = TrainingRun.load(work / "exploits" / "run")
+    steps = len(run.losses)
+    wanted = {max(1, round(share * steps)) for share in Recipe().checkpoints}
+    kept = [point for point in task.checkpoints if point.step in wanted]
+    return load_base(), run, kept, list(task.examples)
+
+
+def exploits_task(work: Path, say: Callable[[str], None] = print, subsets_wanted: int = _EXPLOITS_SUBSETS) -> Task:
     """Build (or reread) the task of the shipped Datanet under ``work``; three quarters of an hour on one core."""
     folder = work / "exploits"
     folder.mkdir(parents=True, exist_ok=True)
@@ -250,7 +260,7 @@ def exploits_task(work: Path, say: Callable[[str], None] = print) -> Task:
     asked = [*trained[:_EXPLOITS_QUERIES], *held_out[: _EXPLOITS_QUERIES // 3]]
     answers = _answers(folder / "generations.json", base, run, asked)
     queries = [Query(dialogue.token_ids, dialogue.prompt_length) for dialogue in documents[:_EXPLOITS_QUERIES]]
-    kept = subsets(len(examples), _EXPLOITS_SUBSETS, 0)
+    kept = subsets(len(examples), _EXPLOITS_SUBSETS, 0)[:subsets_wanted]
     places = {record.record_hash: place for place, record in enumerate(records)}
 
     def retrained(mask: np.ndarray) -> np.ndarray:
@@ -292,7 +302,7 @@ def _losses(
             path.with_suffix(".new").rename(path)
             say(f"{folder.name}: subset {number + 1} of {len(kept)}, {time.process_time() - begun:.1f} CPU-s")
         found.append(json.loads(path.read_text()))
-    return np.asarray(found)
+    return np.asarray(found) if found else np.zeros((0, 0))
 
 
 def _answers(path: Path, base: BaseModel, run: TrainingRun, asked: Sequence[TrainingRecord]) -> list[Query]:

@@ -106,3 +106,25 @@ def test_an_audit_without_enough_to_go_by_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not finite"):
         audit(world(), [1] * 20, lambda _: [float("nan")] * 6, tmp_path / "c")
     assert audit(world(), [1] * 20, lambda w: [w.sum()] * 6, tmp_path / "d", retrainings=3).contributors is None
+
+
+def test_leaving_out_each_contributor_is_foretold_exactly_where_effects_add_up(tmp_path: Path) -> None:
+    truth, owners = world(), [place % 4 for place in range(20)]
+
+    def retrain(weights: np.ndarray) -> list[float]:
+        return (3 - truth.astype(np.float64) @ weights * 2).tolist()
+
+    found = audit(truth, owners, retrain, tmp_path / "a", retrainings=6, losses=retrain(np.ones(20)))
+    assert found.nats_per_unit == pytest.approx(2)
+    assert found.left_out is not None
+    assert found.left_out.contributors == 4
+    assert found.left_out.error == pytest.approx(0, abs=1e-6)
+    assert found.left_out.correlation == pytest.approx(1)
+
+
+def test_halves_of_the_contributors_are_left_away_when_none_are_wanted(tmp_path: Path) -> None:
+    found = audit(
+        world(), list(range(20)), lambda w: [w.sum()] * 6, tmp_path / "a", retrainings=3, contributor_retrainings=0
+    )
+    assert found.contributors is None
+    assert found.left_out is None

@@ -6,6 +6,10 @@ records that were kept) and the loss that really came out; the LDS is its mean o
 At contributor level whole contributors are kept or left out. Intervals are percentile bootstrap over queries and
 retrainings together.
 
+Leaving out one contributor at a time tells how far off the estimate of what each of them did to each output is: scores
+are turned into nats by the slope between predicted and real losses over the halves, and the error is given beside
+what really happened.
+
 Results of a retraining are written one by one, so that an audit that is stopped goes on where it was.
 """
 
@@ -13,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +42,22 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Estimated against real changes of the queries' losses when one contributor at a time is left out.
+
+    Attributes:
+        contributors: how many were left out.
+        error: root mean square of estimate less real change, as a part of that of the real changes; 1 is what estimating
+            no change at all would give.
+        correlation: Pearson correlation of estimates and changes over queries and contributors.
+    """
+
+    contributors: int
+    error: float
+    correlation: float
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """The outcome of an audit.
 
@@ -45,11 +65,15 @@ class Audit:
         records: LDS over random halves of the records.
         contributors: LDS over random halves of the contributors; None with fewer than four of them.
         retrainings: number of retrainings behind each.
+        nats_per_unit: what a score of one changes an output's loss by, from the halves of the records.
+        left_out: leaving out one contributor at a time; None if it was not asked for.
     """
 
     records: Score
     contributors: Score | None
     retrainings: int
+    nats_per_unit: float
+    left_out: LeftOut | None = None
 
     def to_json(self) -> dict[str, object]:
         """As a model card carries it."""
@@ -61,6 +85,8 @@ class Audit:
             "records": plain(self.records),
             "contributors": plain(self.contributors),
             "retrainings": self.retrainings,
+            "nats_per_unit": self.nats_per_unit,
+            "left_out": None if self.left_out is None else asdict(self.left_out),
         }
 
 
@@ -72,6 +98,8 @@ def audit(
     *,
     retrainings: int = 24,
     seed: int = 0,
+    contributor_retrainings: int | None = None,
+    losses: Sequence[float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
     """Measure the LDS of scores by retraining.
@@ -84,6 +112,8 @@ def audit(
         folder: where results are kept and taken up again.
         retrainings: random halves at each level, at least 3.
         seed: of the random halves.
+        contributor_retrainings: halves of the contributors, the same as ``retrainings`` when None; 0 for none.
+        losses: losses of the queries under the model itself, in nats; with them each contributor is left out once.
         progress: told (done, all) after each retraining.
 
     Raises:
@@ -99,19 +129,52 @@ def audit(
     names = sorted({str(name) for name in contributors})
     owner = np.asarray([names.index(str(name)) for name in contributors])
     plans = {"records": subsets(scores.shape[1], retrainings, seed)}
-    if len(names) >= 4:
-        plans["contributors"] = subsets(len(names), retrainings, seed + 1)[:, owner]
+    halves = retrainings if contributor_retrainings is None else contributor_retrainings
+    if len(names) >= 4 and halves:
+        plans["contributors"] = subsets(len(names), halves, seed + 1)[:, owner]
+    if losses is not None:
+        plans["left-out"] = np.arange(len(names))[:, None] != owner
     _begin(folder, plans)
-    total, done, found = retrainings * len(plans), 0, {}
+    total, done = sum(len(kept) for kept in plans.values()), 0
+    real: dict[str, NDArray[np.float64]] = {}
     for level, kept in plans.items():
-        losses = []
+        rows = []
         for number, mask in enumerate(kept):
-            losses.append(_once(folder / f"{level}-{number}.json", mask, retrain, scores.shape[0]))
+            rows.append(_once(folder / f"{level}-{number}.json", mask, retrain, scores.shape[0]))
             done += 1
             if progress:
                 progress(done, total)
-        found[level] = lds(scores, kept, np.asarray(losses), seed=seed)
-    return Audit(found["records"], found.get("contributors"), retrainings)
+        real[level] = np.asarray(rows)
+    found = {level: lds(scores, plans[level], real[level], seed=seed) for level in plans if level != "left-out"}
+    slope = nats_per_unit(scores, plans["records"], real["records"])
+    left_out = None
+    if losses is not None:
+        left_out = _left_out(scores, plans["left-out"], real["left-out"] - np.asarray(losses), slope)
+    return Audit(found["records"], found.get("contributors"), retrainings, slope, left_out)
+
+
+def nats_per_unit(scores: NDArray[np.float32], kept: NDArray[np.bool_], losses: NDArray[np.float64]) -> float:
+    """The least-squares slope of real on predicted losses over retrainings, each query about its own mean.
+
+    Args:
+        scores, kept, losses: as for :func:`lds`.
+    """
+    predicted = -(kept.astype(np.float64) @ scores.T.astype(np.float64))
+    predicted = predicted - predicted.mean(axis=0)
+    real = losses - losses.mean(axis=0)
+    whole = float((predicted**2).sum())
+    return float((predicted * real).sum()) / whole if whole > 0 else 0.0
+
+
+def _left_out(
+    scores: NDArray[np.float32], kept: NDArray[np.bool_], changes: NDArray[np.float64], slope: float
+) -> LeftOut:
+    estimated = slope * ((~kept).astype(np.float64) @ scores.T.astype(np.float64))
+    size = float(np.sqrt((changes**2).mean()))
+    error = float(np.sqrt(((estimated - changes) ** 2).mean()))
+    constant = estimated.std() == 0 or changes.std() == 0
+    correlation = 0.0 if constant else float(np.corrcoef(estimated.ravel(), changes.ravel())[0, 1])
+    return LeftOut(len(kept), error / size if size > 0 else 0.0, correlation)
 
 
 def subsets(count: int, number: int, seed: int) -> NDArray[np.bool_]:

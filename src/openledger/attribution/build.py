@@ -18,14 +18,16 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peft import LoraConfig
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from openledger.attribution.calibration import calibrate
 from openledger.attribution.clusters import near_duplicates
-from openledger.attribution.curvature import Bases, Covariances, Rounded, Whitening, bases
+from openledger.attribution.curvature import Covariances, OpenedBases, Rounded, Whitening, bases
 from openledger.attribution.gradients import (
     AdapterModel,
+    Batch,
     Checkpoint,
     Query,
     TrainingExample,
@@ -43,7 +45,9 @@ Progress = Callable[[float, str], None]
 _T = TypeVar("_T")
 _PROJECTION_SAMPLE = 2048
 _PROBES = 256
-_HELD = 16
+_NO_GRADIENT = "no record has a gradient at any checkpoint; give checkpoints from the training run itself"
+_Held = list[tuple[tuple[int, ...], list[Tensor]]]
+"""Gradients in the eigenbases by batch: the examples' places, and one tensor for each block."""
 
 
 def build_index(
@@ -118,6 +122,30 @@ def build_index(
     return index
 
 
+def exact_scores(
+    base: PreTrainedModel,
+    config: LoraConfig,
+    checkpoints: Sequence[Checkpoint],
+    examples: Sequence[TrainingExample],
+    queries: Sequence[Query],
+    settings: Settings,
+) -> NDArray[np.float32]:
+    """Influences [queries, examples] as an index gives them, without its projection and rounding; nothing is kept.
+
+    Raises:
+        InputError, ModelError: as :func:`build_index`, and for a malformed query.
+    """
+    _check(checkpoints, examples, None)
+    stages = _stages(checkpoints, settings.least_weight)
+    with pinned(), ThreadPoolExecutor(1) as pool:
+        pairs = [(stage.weight, point) for stage, point in zip(stages, checkpoints, strict=True) if stage.weight > 0]
+        models = [AdapterModel(base, config, read_weights(point.path)) for _, point in pairs]
+        measuring = _Measuring(models, [weight for weight, _ in pairs], settings, pool, _silent)
+        factors = torch.tensor([example.weight for example in examples])
+        found: NDArray[np.float32] = measuring.scores(examples, factors, queries).numpy()
+        return found
+
+
 class _Measuring:
     """Gradients at every checkpoint, turned into embeddings."""
 
@@ -141,25 +169,11 @@ class _Measuring:
 
     def records(self, examples: Sequence[TrainingExample], factors: Tensor) -> Tensor:
         """Embeddings [examples, components]; fixes the metric and the projection on the way."""
-        sample = _strided(len(examples), self._settings.curvature_records)
-        inner = [place for place in _strided(len(examples), _PROJECTION_SAMPLE) if place not in set(sample)]
+        sample, held = self._metric(examples)
+        chosen = set(sample)
+        inner = [place for place in _strided(len(examples), _PROJECTION_SAMPLE) if place not in chosen]
         places = [*sample, *inner]
         later = sorted(set(range(len(examples))) - set(places))
-        self._steps = len(self._models) * len(examples)
-        chosen = [examples[place] for place in sample]
-        measured = self._each(lambda stage: self._covariances(stage, chosen))
-        found = bases([covariances for covariances, _ in measured])
-        held = self._each(lambda stage: self._rotated(measured[stage][1], found))
-        self.metric = Metric(
-            found,
-            tuple(
-                tuple(Whitening.of((part * part).mean(dim=0), self._settings.damping) for part in parts)
-                for parts in held
-            ),
-            self._weights,
-            self._settings.sketch,
-        )
-        self._embedding = Embedding(self._blocks, self.metric)
         rest = [examples[place] for place in inner]
         sketches = _sum(self._each(lambda stage: self._sketches(stage, held[stage], rest)))
         self._directions = principal(sketches * factors[places][:, None], self._settings)
@@ -172,6 +186,40 @@ class _Measuring:
         self._probes = self.projection.opened().apply(sketches[:_PROBES])
         return embeddings
 
+    def scores(self, examples: Sequence[TrainingExample], factors: Tensor, queries: Sequence[Query]) -> Tensor:
+        """Influences without projection or rounding [queries, examples], a checkpoint at a time."""
+        sample, held = self._metric(examples)
+        chosen = set(sample)
+        rest = [place for place in range(len(examples)) if place not in chosen]
+        order = [*sample, *rest]
+        asked = torch.zeros(len(queries), len(examples))
+        gram = torch.zeros(len(examples), len(examples))
+        for stage in range(len(self._models)):
+            rows = self._sketches(stage, held[stage], [examples[place] for place in rest]) * factors[order][:, None]
+            gram += rows @ rows.T
+            asked += self._sketches(stage, [], queries) @ rows.T
+        ridge = self._settings.ridge * gram.diagonal().double().mean()
+        if not ridge > 0:
+            raise ModelError(_NO_GRADIENT)
+        solved = torch.linalg.solve(gram.double() / ridge + torch.eye(len(gram), dtype=torch.float64), asked.double().T)
+        found = torch.empty(len(queries), len(examples))
+        found[:, order] = solved.T.float()
+        return found * factors
+
+    def _metric(self, examples: Sequence[TrainingExample]) -> tuple[list[int], list[_Held]]:
+        """Fixes the metric on a sample; gives the sample's places and, by checkpoint, its gradients."""
+        sample = _strided(len(examples), self._settings.curvature_records)
+        self._steps = len(self._models) * len(examples)
+        chosen = [examples[place] for place in sample]
+        measured = self._each(lambda stage: self._covariances(stage, chosen))
+        found = bases([covariances for covariances, _ in measured])
+        opened = found.opened()
+        held = self._each(lambda stage: _turned(measured[stage][1], opened))
+        whitenings = tuple(self._each(lambda stage: self._whitenings(held[stage])))
+        self.metric = Metric(found, whitenings, self._weights, self._settings.sketch)
+        self._embedding = Embedding(self._blocks, self.metric)
+        return sample, held
+
     def probes(self, unrelated: Sequence[Query]) -> tuple[Tensor, list[int]]:
         """Embeddings of questions, made as a query's is, and the record that each belongs to (-1: none).
 
@@ -182,32 +230,31 @@ class _Measuring:
             rows.append(self._embeddings(unrelated, self.projection.opened().apply))
         return torch.cat(rows), [*self._probing, *[-1] * len(unrelated)]
 
-    def _covariances(self, stage: int, sample: Sequence[TrainingExample]) -> tuple[Covariances, list[Tensor]]:
-        """Covariances of the sample, and its gradients: for each block [examples, rows, columns]."""
+    def _covariances(self, stage: int, sample: Sequence[TrainingExample]) -> tuple[Covariances, list[Batch]]:
+        """Covariances of the sample, and what was captured of it."""
         sums = Covariances(self._blocks, self._settings.largest_rotation)
-        held = [torch.empty(len(sample), block.rows, block.columns) for block in self._blocks]
+        held = []
         for batch in self._models[stage].batches(sample, self._settings.batch_tokens):
             sums.add(batch)
-            for place, captured in enumerate(batch.blocks):
-                held[place][list(batch.positions)] = captured.gradients().cpu()
+            held.append(batch)
             self._count(len(batch.positions))
         return sums, held
 
-    def _rotated(self, held: list[Tensor], found: Bases) -> list[Tensor]:
-        """The gradients in the eigenbases, in their own memory."""
-        opened = found.opened()
-        for place, gradients in enumerate(held):
-            for begin in range(0, len(gradients), _HELD):
-                gradients[begin : begin + _HELD] = opened.rotate(place, gradients[begin : begin + _HELD])
-        return held
+    def _whitenings(self, held: _Held) -> tuple[Whitening, ...]:
+        """From the mean squares of the sample's gradients."""
+        count = sum(len(positions) for positions, _ in held)
+        squares = [
+            sum((parts[place].square().sum(dim=0) for _, parts in held), start=torch.zeros(block.rows, block.columns))
+            for place, block in enumerate(self._blocks)
+        ]
+        return tuple(Whitening.of(square / count, self._settings.damping) for square in squares)
 
-    def _sketches(self, stage: int, held: list[Tensor], rest: Sequence[TrainingExample]) -> Tensor:
-        """Sketches of the held gradients (which are let go) and of the examples after them."""
-        count = len(held[0])
+    def _sketches(self, stage: int, held: _Held, rest: Sequence[Query] | Sequence[TrainingExample]) -> Tensor:
+        """Sketches of the sample's gradients (which are let go) and of the examples after it."""
+        count = sum(len(positions) for positions, _ in held)
         rows = torch.empty(count + len(rest), self._embedding.sketch.size)
-        for begin in range(0, count, _HELD):
-            piece = [block[begin : begin + _HELD] for block in held]
-            rows[begin : begin + len(piece[0])] = self._embedding.sketches_of(piece, stage)
+        for positions, parts in held:
+            rows[list(positions)] = self._embedding.sketches_of(parts, stage)
         held.clear()
         for batch in self._models[stage].batches(rest, self._settings.batch_tokens):
             rows[[count + place for place in batch.positions]] = self._embedding.sketches(batch, stage)
@@ -238,6 +285,13 @@ class _Measuring:
             self._tell(0.95 * min(1.0, self._done / self._steps), "measuring gradients")
 
 
+def _turned(captured: list[Batch], opened: OpenedBases) -> _Held:
+    """The gradients of what was captured, which is let go."""
+    held = [(batch.positions, opened.gradients(batch)) for batch in captured]
+    captured.clear()
+    return held
+
+
 def principal(rows: Tensor, settings: Settings) -> Tensor:
     """Principal directions of ``rows`` [examples, size] by their Gram matrix, as columns [size, components].
 
@@ -253,7 +307,7 @@ def principal(rows: Tensor, settings: Settings) -> Tensor:
     values, vectors = torch.linalg.eigh(gram)
     values, vectors = values.flip(0), vectors.flip(1)
     if not values[0] > 0:
-        raise ModelError("no record has a gradient at any checkpoint; give checkpoints from the training run itself")
+        raise ModelError(_NO_GRADIENT)
     kept = int((values > 1e-9 * values[0]).sum())
     held = torch.cumsum(values[:kept], 0) / values[:kept].sum()
     count = min(settings.components, int((held < settings.variance).sum()) + 1, kept)
@@ -272,16 +326,15 @@ def _groups(
 
 
 def _stages(checkpoints: Sequence[Checkpoint], least: float) -> tuple[Stage, ...]:
-    """Checkpoints weighed by their learning rates; those of little weight get none."""
+    """Checkpoints of equal weight; those whose part of the learning rates is too small get none.
+
+    Whitened gradients are of about the same length at every checkpoint. Weighing them by the rates is no better.
+    """
     total = math.fsum(checkpoint.learning_rate for checkpoint in checkpoints)
-    kept = math.fsum(point.learning_rate for point in checkpoints if point.learning_rate >= least * total)
+    kept = [point.learning_rate >= least * total for point in checkpoints]
     return tuple(
-        Stage(
-            point.step,
-            float(point.learning_rate),
-            point.learning_rate / kept if point.learning_rate >= least * total else 0.0,
-        )
-        for point in checkpoints
+        Stage(point.step, float(point.learning_rate), 1 / sum(kept) if counts else 0.0)
+        for point, counts in zip(checkpoints, kept, strict=True)
     )
 
 

@@ -64,15 +64,36 @@ class OpenedBases:
     matrices: tuple[Tensor, ...]
     sides: tuple[tuple[int, int], ...]
 
-    def rotate(self, block: int, gradients: Tensor) -> Tensor:
-        """Gradients [examples, rows, columns] of a block in its eigenbasis, the same shape."""
-        rows, columns = self.sides[block]
-        if columns >= 0:
-            gradients = gradients @ self.matrices[columns]
-        return self.matrices[rows].T @ gradients if rows >= 0 else gradients
+    def gradients(self, batch: Batch) -> list[Tensor]:
+        """Per-example gradients of every block in its eigenbasis, [examples, rows, columns] each.
+
+        A gradient is a product over tokens; a side is turned before it where there are fewer tokens than the other side
+        is long, and once for all blocks that share it.
+        """
+        turned: dict[tuple[int, int], Tensor] = {}
+
+        def turn(values: Tensor, basis: int) -> Tensor:
+            key = (values.data_ptr(), basis)
+            if key not in turned:
+                turned[key] = values @ self.matrices[basis]
+            return turned[key]
+
+        found = []
+        for captured, (rows, columns) in zip(batch.blocks, self.sides, strict=True):
+            inputs, deltas = captured.inputs.cpu(), captured.deltas.cpu()
+            tokens = inputs.shape[1]
+            inside = columns >= 0 and tokens <= deltas.shape[2]
+            outside = rows >= 0 and tokens <= inputs.shape[2]
+            product = torch.bmm(
+                (turn(deltas, rows) if outside else deltas).transpose(1, 2), turn(inputs, columns) if inside else inputs
+            )
+            if columns >= 0 and not inside:
+                product = product @ self.matrices[columns]
+            found.append(self.matrices[rows].T @ product if rows >= 0 and not outside else product)
+        return found
 
     def unrotate(self, block: int, gradients: Tensor) -> Tensor:
-        """The transpose of :meth:`rotate`."""
+        """The transpose of turning a block's gradients [examples, rows, columns] into its eigenbasis."""
         rows, columns = self.sides[block]
         if columns >= 0:
             gradients = gradients @ self.matrices[columns].T

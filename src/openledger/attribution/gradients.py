@@ -74,7 +74,7 @@ class Checkpoint:
 
     Attributes:
         path: folder with ``adapter_model.safetensors`` and ``adapter_config.json``.
-        learning_rate: the optimiser's rate at that step; weighs the checkpoint.
+        learning_rate: the optimiser's rate at that step; a checkpoint at next to no rate is left out.
         step: number of optimiser steps done.
     """
 

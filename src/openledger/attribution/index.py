@@ -31,6 +31,7 @@ from transformers import PreTrainedModel
 from openledger.attribution.calibration import Calibration
 from openledger.attribution.curvature import Bases, Rounded, Whitening
 from openledger.attribution.gradients import AdapterModel, Block, Query, read_weights
+from openledger.attribution.integers import product
 from openledger.attribution.projection import Embedding, Metric, Projection
 from openledger.models import pinned
 from openledger.primitives.canonical import canonical_bytes, parse_json
@@ -75,13 +76,13 @@ class Settings:
         gradient_similarity: least cosine of the codes of near-duplicates.
     """
 
-    damping: float = 0.03
+    damping: float = 0.1
     sketch: int = 131071
     components: int = 768
     variance: float = 0.99
     ridge: float = 1.0
     curvature_records: int = 128
-    largest_rotation: int = 4096
+    largest_rotation: int = 512
     least_weight: float = 0.02
     batch_tokens: int = 1024
     text_similarity: float = 0.8
@@ -252,7 +253,7 @@ class InfluenceIndex:
                 embedding = self._embed(models, query)
                 found.append(
                     Measurement(
-                        scores=self._scores(embedding).numpy(),
+                        scores=self._scores(embedding[None])[0].numpy(),
                         norm=float(embedding.double().norm()),
                         base_loss=float(models[-1].losses([query], adapter=False)[0]),
                         adapted_loss=float(models[-1].losses([query])[0]),
@@ -268,8 +269,10 @@ class InfluenceIndex:
         """
         with self._lock, pinned():
             models = self._models(base)
-            rows = [self._scores(self._embed(models, query)).numpy() for query in queries]
-        return np.stack(rows) if rows else np.zeros((0, self.records), np.float32)
+            empty = np.zeros((0, self.records), np.float32)
+            embeddings = [self._embed(models, query) for query in queries]
+            found: NDArray[np.float32] = self._scores(torch.stack(embeddings)).numpy() if embeddings else empty
+        return found
 
     def token_scores(self, base: PreTrainedModel, query: Query, records: Sequence[int]) -> NDArray[np.float32]:
         """The scores of some records split over the output's tokens, float32 [output tokens, records].
@@ -343,8 +346,9 @@ class InfluenceIndex:
                 total += self._embedding.sketches(batch, place)
         return self._projection.apply(total)[0]
 
-    def _scores(self, embedding: Tensor) -> Tensor:
-        return torch.mv(self._codes.float(), embedding) * self._scales
+    def _scores(self, embeddings: Tensor) -> Tensor:
+        """[queries, components] to [queries, records]."""
+        return product(self._codes, embeddings) * self._scales
 
     def _weighted(self, models: Sequence[AdapterModel]) -> list[AdapterModel]:
         return [model for model, stage in zip(models, self.manifest.stages, strict=True) if stage.weight > 0]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from peft import PeftModel
 
-from openledger.attribution.build import build_index
+from openledger.attribution.build import exact_scores
 from openledger.attribution.gradients import Checkpoint, Query, TrainingExample, bare
 from openledger.attribution.index import Settings
 
@@ -32,10 +31,11 @@ def influence(
         records: token ids, prompt length and weight of every training record. The loss of a record is the sum of
             -log p over the tokens after the prompt, times its weight.
         checkpoints: folders in peft's format saved during training, in rising order of steps, early ones included, with
-            the learning rate at each. Scores are weighed by the rates.
+            the learning rate at each. Those at next to no rate are left out, the others count alike.
         queries: token ids and prompt length; the score is about the summed -log p of the tokens after the prompt.
-        settings: how the index behind the scores is made. The default keeps every principal component
-            of up to 2,048 records in sketches of 262,139 coordinates: accuracy before size.
+        settings: damping, ridge and the like. Nothing is compressed but gradients of more than 262,139 coordinates,
+            which are folded into so many; memory grows with the square of the number of records, so that
+            ``build_index`` is for tens of thousands of them.
 
     Returns:
         float32 [queries, records]. A larger score means that the record lowered the query's loss more; a negative one,
@@ -47,6 +47,12 @@ def influence(
             outside the vocabulary.
         ModelError: the model is not float32, has another kind of adapter, or a checkpoint does not fit it.
     """
-    base, _, _ = bare(model)
-    exact = replace(Settings(), sketch=262_139, components=2048, variance=1.0)
-    return build_index(base, checkpoints, records, settings or exact).scores(base, queries)
+    base, config, _ = bare(model)
+    return exact_scores(
+        base,
+        config,
+        checkpoints,
+        records,
+        queries,
+        settings or Settings(ridge=3.0, sketch=262_139, largest_rotation=4096),
+    )

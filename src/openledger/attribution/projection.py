@@ -15,7 +15,8 @@ from torch import Tensor
 
 from openledger.attribution.curvature import Bases, Whitening
 from openledger.attribution.gradients import Batch, Block
-from openledger.attribution.sketch import Sketch
+from openledger.attribution.integers import product
+from openledger.attribution.sketch import Sketch, signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,8 @@ class OpenedProjection:
     scales: Tensor
 
     def apply(self, sketches: Tensor) -> Tensor:
-        """Sketches [rows, size] to embeddings [rows, components]; one row at a time, so that its bits are its own."""
-        found = torch.empty(len(sketches), len(self.signs))
-        for begin in range(0, len(self.signs), _ROWS):
-            part = self.signs[begin : begin + _ROWS].float()
-            for row, sketch in enumerate(sketches):
-                found[row, begin : begin + _ROWS] = torch.mv(part, sketch)
-        return found * self.scales
+        """Sketches [rows, size] to embeddings [rows, components]; a row's bits are its own."""
+        return product(self.signs, sketches) * self.scales
 
     def transpose(self, embeddings: Tensor) -> Tensor:
         """The transpose of :meth:`apply`: [rows, components] to [rows, size]."""
@@ -100,30 +96,28 @@ class Embedding:
     def __init__(self, blocks: Sequence[Block], metric: Metric) -> None:
         self._blocks = tuple(blocks)
         self._bases = metric.bases.opened()
+        length = sum(block.size for block in blocks)
         self._factors = [
-            [whitening.factors() * weight**0.5 for whitening in whitenings]
-            for whitenings, weight in zip(metric.whitenings, metric.weights, strict=True)
+            torch.cat([whitening.factors().flatten() for whitening in whitenings]) * weight**0.5 * signs(length, place)
+            for place, (whitenings, weight) in enumerate(zip(metric.whitenings, metric.weights, strict=True))
         ]
-        self.sketch = Sketch(sum(block.size for block in blocks), metric.size, len(metric.weights))
+        self.sketch = Sketch(length, metric.size, len(metric.weights))
 
     def sketches(self, batch: Batch, checkpoint: int) -> Tensor:
         """A batch's part of the sketch from one checkpoint, float32 [examples, size]; sum over checkpoints."""
-        rotated = (self._bases.rotate(place, captured.gradients()) for place, captured in enumerate(batch.blocks))
-        return self.sketches_of(list(rotated), checkpoint)
+        return self.sketches_of(self._bases.gradients(batch), checkpoint)
 
     def sketches_of(self, rotated: Sequence[Tensor], checkpoint: int) -> Tensor:
         """The same from gradients that are already in the eigenbases."""
-        factors = self._factors[checkpoint]
-        parts = [(part * factor).flatten(1).cpu() for part, factor in zip(rotated, factors, strict=True)]
-        return self.sketch.fold(torch.cat(parts, dim=1), checkpoint)
+        return self.sketch.fold([part.flatten(1).cpu() for part in rotated], self._factors[checkpoint], checkpoint)
 
     def directions(self, sketches: Tensor, checkpoint: int) -> list[dict[str, Tensor]]:
         """The transpose of :meth:`sketches`: for each row a step of the adapter's matrices by block name."""
-        flat = self.sketch.unfold(sketches, checkpoint)
+        flat = self.sketch.unfold(sketches, self._factors[checkpoint], checkpoint)
         parts = torch.split(flat, [block.size for block in self._blocks], dim=1)
         steps: list[dict[str, Tensor]] = [{} for _ in flat]
-        for place, (block, part, factor) in enumerate(zip(self._blocks, parts, self._factors[checkpoint], strict=True)):
-            shaped = part.reshape(-1, block.rows, block.columns) * factor
+        for place, (block, part) in enumerate(zip(self._blocks, parts, strict=True)):
+            shaped = part.reshape(-1, block.rows, block.columns)
             for step, value in zip(steps, self._bases.unrotate(place, shaped), strict=True):
                 step[block.name] = value
         return steps

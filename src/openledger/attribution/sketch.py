@@ -7,6 +7,8 @@ buckets; Charikar, Chen & Farach-Colton, 2002). Inner products are kept in expec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,35 +22,46 @@ class Sketch:
     def __init__(self, length: int, size: int, checkpoints: int) -> None:
         self.size = min(size, length * checkpoints)
         self._length = length
-        self._signs = [_signs(length, checkpoint) for checkpoint in range(checkpoints)]
 
-    def fold(self, values: Tensor, checkpoint: int) -> Tensor:
-        """One checkpoint's part of the sketch: [rows, length] to [rows, size]."""
-        signed = values * self._signs[checkpoint]
-        folded = torch.zeros(len(values), self.size)
-        for begin, end, at in self._pieces(checkpoint):
-            folded[:, at : at + end - begin] += signed[:, begin:end]
+    def fold(self, parts: Sequence[Tensor], factors: Tensor, checkpoint: int) -> Tensor:
+        """One checkpoint's part of the sketch.
+
+        Args:
+            parts: the vector in pieces, [rows, any number of coordinates] each, of ``length`` coordinates in all.
+            factors: what each coordinate is multiplied by, its sign (:func:`signs`) included [length].
+            checkpoint: its number.
+
+        Returns:
+            [rows, size].
+        """
+        folded = torch.zeros(len(parts[0]), self.size)
+        start = 0
+        for part in parts:
+            for begin, end, at in self._pieces(checkpoint, start, start + part.shape[1]):
+                target = folded[:, at : at + end - begin]
+                target.addcmul_(part[:, begin - start : end - start], factors[begin:end])
+            start += part.shape[1]
         return folded
 
-    def unfold(self, values: Tensor, checkpoint: int) -> Tensor:
+    def unfold(self, values: Tensor, factors: Tensor, checkpoint: int) -> Tensor:
         """The transpose of :meth:`fold`: [rows, size] to [rows, length]."""
         result = torch.empty(len(values), self._length)
-        for begin, end, at in self._pieces(checkpoint):
-            result[:, begin:end] = values[:, at : at + end - begin]
-        return result * self._signs[checkpoint]
+        for begin, end, at in self._pieces(checkpoint, 0, self._length):
+            result[:, begin:end] = values[:, at : at + end - begin] * factors[begin:end]
+        return result
 
-    def _pieces(self, checkpoint: int) -> list[tuple[int, int, int]]:
-        """(begin, end, place in the sketch) of the stretches that lie in one piece."""
-        pieces, begin = [], 0
-        while begin < self._length:
+    def _pieces(self, checkpoint: int, begin: int, stop: int) -> list[tuple[int, int, int]]:
+        """(begin, end, place in the sketch) of the stretches between two coordinates that lie in one piece."""
+        pieces = []
+        while begin < stop:
             at = (checkpoint * self._length + begin) % self.size
-            end = min(self._length, begin + self.size - at)
+            end = min(stop, begin + self.size - at)
             pieces.append((begin, end, at))
             begin = end
         return pieces
 
 
-def _signs(length: int, checkpoint: int) -> Tensor:
+def signs(length: int, checkpoint: int) -> Tensor:
     """+1 or -1 by the lowest bit of the SplitMix64 hash of (checkpoint, coordinate)."""
     with np.errstate(over="ignore"):
         value = np.arange(length, dtype=np.uint64) + (np.uint64(checkpoint + 1) << np.uint64(40))

@@ -11,6 +11,7 @@ import typer
 from openledger import __version__
 from openledger.cli import (
     account,
+    accuracy,
     attribution,
     config,
     datanet,
@@ -56,6 +57,7 @@ app.command()(verify.verify)
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(datanet.app, name="datanet")
 app.add_typer(model.app, name="model")
+attribution.app.command()(accuracy.audit)
 app.add_typer(attribution.app, name="attribution")
 app.command(name="train")(model.train)
 app.add_typer(key.app, name="key")

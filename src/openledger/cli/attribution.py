@@ -1,4 +1,4 @@
-"""``openledger attribution``: try attacks on attribution by real retraining."""
+"""``openledger attribution``: try attacks on attribution by real retraining (``audit`` is in accuracy.py)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from openledger.node.settings import load_settings
 from openledger.primitives import InputError
 from openledger.storage import write_atomically
 
-app = typer.Typer(help="Attribution: how well it stands up to those who try to cheat it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Attribution: how right it is, and how well it stands up to those who try to cheat it.", no_args_is_help=True
+)
 
 
 @app.callback()
