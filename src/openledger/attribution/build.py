@@ -175,7 +175,7 @@ class _Measuring:
         places = [*sample, *inner]
         later = sorted(set(range(len(examples))) - set(places))
         rest = [examples[place] for place in inner]
-        sketches = _sum(self._each(lambda stage: self._sketches(stage, held[stage], rest)))
+        sketches = self._summed(lambda stage: self._sketches(stage, held[stage], rest))
         self._directions = principal(sketches * factors[places][:, None], self._settings)
         self.projection = Projection.of(self._directions)
         embeddings = torch.empty(len(examples), self._directions.shape[1])
@@ -274,10 +274,18 @@ class _Measuring:
                 self._count(len(batch.positions))
             return rows
 
-        return _sum(self._each(one))
+        return self._summed(one)
 
     def _each(self, work: Callable[[int], _T]) -> list[_T]:
         return list(self._pool.map(work, range(len(self._models))))
+
+    def _summed(self, work: Callable[[int], Tensor]) -> Tensor:
+        """The sum over checkpoints, in their order; a part is let go once it is added."""
+        parts = self._pool.map(work, range(len(self._models)))
+        total = next(parts)
+        for part in parts:
+            total += part
+        return total
 
     def _count(self, examples: int) -> None:
         with self._lock:
@@ -367,11 +375,3 @@ def _strided(count: int, most: int) -> list[int]:
     if count <= most:
         return list(range(count))
     return [place * count // most for place in range(most)]
-
-
-def _sum(parts: Sequence[Tensor]) -> Tensor:
-    """Their sum, in order."""
-    total = torch.zeros_like(parts[0])
-    for part in parts:
-        total += part
-    return total

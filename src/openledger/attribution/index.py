@@ -38,7 +38,7 @@ from openledger.primitives.canonical import canonical_bytes, parse_json
 from openledger.primitives.errors import InputError, ModelError, StorageError, VerificationError
 from openledger.primitives.hashing import from_hex, keccak, to_hex
 
-FORMAT = "openledger-influence-2"
+FORMAT = "openledger-influence-3"
 _MANIFEST = "manifest.json"
 _TENSORS = "index.safetensors"
 _CONFIG_FIELDS = (
