@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test test-network chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory bench-openlora load bench-attacks bench-counterfactual bench-attribution bench-attribution-scale clean
+.PHONY: help setup demo up test test-network chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -78,6 +78,10 @@ bench-attribution: $(READY) ## Attribution methods beside each other, against re
 
 bench-attribution-scale: $(READY) ## Scoring up to ten million records, and a query beside generating its answer
 	$(BIN)/python -m bench.attribution.scale
+
+vllm-check: $(READY) ## The vLLM backend over two real replicas, in an environment of its own
+	bash bench/openlora/setup.sh
+	$(BIN)/python -m bench.openlora.vllm_check
 
 clean: ## Remove what set-up and builds made
 	rm -rf $(VENV) build contracts/node_modules contracts/out contracts/cache

@@ -9,7 +9,8 @@ included; ``ttft_ms`` is CPU milliseconds until all 32 have their first token. C
 Peers run in processes and environments of their own (``bench/openlora/setup.sh``), vLLM with the allocator and OpenMP library
 that its documentation names, once with LoRA enabled and, for its base, once without. One that is not installed is named and
 left out.
-After that the growth of our own engine: with adapters, batch, rank and context.
+BENCH_COUNTS=0,32 measures those numbers of adapters alone. After that the growth of our own engine: with adapters, batch, rank
+and context.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.openlora.common import ROOT, WORK
+from bench.openlora.common import ROOT, WORK, chosen_counts
 from bench.openlora.make import make
 
 RESULTS = ROOT / "bench" / "results" / "openlora.json"
@@ -65,10 +66,11 @@ def main() -> None:
         make()
         rows = [row for row in rows if "growth" in row]
         rows += measured("openledger", sys.executable, "-m", "bench.openlora.ours")
+        adapted = ",".join(str(count) for count in chosen_counts() if count)
         if _VLLM.exists():
             vllm = (str(_VLLM), "-m", "bench.openlora.vllm_peer")
             rows += measured("vllm, base", *vllm, **vllm_environment(), BENCH_COUNTS="0")
-            rows += measured("vllm, adapters", *vllm, **vllm_environment(), BENCH_COUNTS="1,8,32")
+            rows += measured("vllm, adapters", *vllm, **vllm_environment(), BENCH_COUNTS=adapted)
         else:
             print(f"vLLM is left out: {_VLLM} does not exist; run bench/openlora/setup.sh", file=sys.stderr)
         for mode in ("mixed", "switch"):

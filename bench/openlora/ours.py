@@ -15,12 +15,14 @@ from bench.openlora.common import (
     prompts,
     report,
 )
+from bench.openlora.make import make
 from openledger.openlora import Engine, EngineLimits, Sampling
 
 
 def main() -> None:
     """One row for each number of adapters."""
     torch.set_num_threads(1)
+    make()
     engine = Engine(MODEL, EngineLimits(batch=BATCH, prefix_bytes=0))
     for number in range(32):
         engine.add(str(number), ADAPTERS / str(number))

@@ -1,0 +1,87 @@
+"""The vLLM backend over two real replicas: loading at run time, affinity, health, restart, drain. ``make vllm-check``.
+
+Greedy answers are compared with those of our own engine on the same model and adapters; since the two round differently,
+they must
+agree on the first tokens, not on all. Ends with 1 if a check fails.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.openlora.__main__ import _VLLM, vllm_environment
+from bench.openlora.common import ADAPTERS, MODEL, prompts
+from bench.openlora.make import make
+from openledger.openlora import Engine, Sampling
+from openledger.openlora.vllm import VllmBackend, VllmSettings
+from openledger.primitives import NotFoundError, OverloadedError
+
+_AGREE = 4
+
+
+def main() -> int:
+    """Runs the checks and prints each."""
+    make()
+    environment = {**vllm_environment(), "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING")
+    settings = VllmSettings(
+        python=_VLLM,
+        replicas=2,
+        max_adapters=4,
+        max_rank=8,
+        context=256,
+        dtype="float32",
+        arguments=("--enforce-eager", "--skip-tokenizer-init", "--max-num-seqs", "8"),
+        environment=tuple(environment.items()),
+    )
+    failed = []
+
+    def check(what: str, holds: bool) -> None:
+        print(f"{'ok    ' if holds else 'FAILED'} {what}", flush=True)
+        if not holds:
+            failed.append(what)
+
+    names = [str(number) for number in range(6)]
+    how, ids = Sampling(max_tokens=12), prompts(1)[0]
+    with Engine(MODEL) as ours, tempfile.TemporaryDirectory() as logs:
+        backend = VllmBackend(MODEL, settings, Path(logs))
+        try:
+            for name in names:
+                ours.add(name, ADAPTERS / name)
+                backend.add(name, ADAPTERS / name)
+            for name in (None, *names):
+                found, right = backend.complete(name, ids, how), ours.complete(name, ids, how)
+                check(f"adapter {name}: the first tokens agree", found.token_ids[:_AGREE] == right.token_ids[:_AGREE])
+            homes = {name: backend.home(name) for name in names}
+            check("adapters spread over both replicas", len(set(homes.values())) == 2)
+            backend.remove("5")
+            try:
+                backend.complete("5", ids, how)
+                check("a removed adapter is gone", False)
+            except NotFoundError:
+                check("a removed adapter is gone", True)
+            backend._replicas[homes["0"]].process.kill()
+            until = time.monotonic() + 60
+            while backend.home("0") == homes["0"] and time.monotonic() < until:
+                time.sleep(0.2)
+            check("while a replica is down, the other answers", len(backend.complete("0", ids, how).token_ids) == 12)
+            until = time.monotonic() + settings.start_seconds
+            while backend.home("0") != homes["0"] and time.monotonic() < until:
+                time.sleep(0.5)
+            check("it comes back by itself", len(backend.complete("0", ids, how).token_ids) == 12)
+            check("it drains", backend.drain(30))
+            try:
+                backend.complete("0", ids, how)
+                check("a draining backend refuses", False)
+            except OverloadedError:
+                check("a draining backend refuses", True)
+        finally:
+            backend.close()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,332 @@
+"""vLLM behind the engine's interface, for models and loads that one process cannot carry.
+
+vLLM runs in processes and an environment of its own, since it pins other versions than this project. Each replica gets every
+adapter it is asked for by runtime loading, from the folder that was checked and added here. A request goes to the replica to
+which its adapter belongs (rendezvous hashing, so that an adapter stays warm in one place and few move when a replica
+comes or goes), or to the next healthy one. A replica that dies is started again. Never expose a replica's own port:
+its model list shows every adapter to anyone.
+
+What it does not do: its answers are not pinned, so receipts of it are not recomputed bit by bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from openledger.openlora.engine import Finished, Piece
+from openledger.openlora.sampling import Sampling
+from openledger.openlora.scheduler import CancelledError
+from openledger.primitives import ConfigurationError, InputError, ModelError, NotFoundError, OverloadedError
+
+_LOG = logging.getLogger(__name__)
+_BASE = "base"
+_HEALTH_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class VllmSettings:
+    """How replicas are started.
+
+    Attributes:
+        python: the interpreter of vLLM's own environment.
+        replicas: how many processes.
+        max_adapters: adapters that one replica keeps in memory.
+        max_rank: the highest rank, one of vLLM's own steps (8, 16, 32, …).
+        context: most tokens of one request.
+        dtype: of the base.
+        arguments: more arguments of ``vllm serve``.
+        environment: more environment variables, such as a preloaded allocator.
+        start_seconds: how long a replica may take to answer.
+    """
+
+    python: Path
+    replicas: int = 1
+    max_adapters: int = 32
+    max_rank: int = 16
+    context: int = 2048
+    dtype: str = "auto"
+    arguments: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    start_seconds: float = 600.0
+
+
+@dataclass(eq=False)
+class _Replica:
+    number: int
+    process: subprocess.Popen[bytes]
+    url: str
+    loaded: set[str] = field(default_factory=set)
+    healthy: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class VllmBackend:
+    """Replicas of one base model.
+
+    Args:
+        model: the base model's folder.
+        settings: how to start them.
+        logs: folder for their logs.
+
+    Raises:
+        ConfigurationError: the interpreter is missing, or no replica came up.
+    """
+
+    def __init__(self, model: Path, settings: VllmSettings, logs: Path) -> None:
+        if not settings.python.is_file():
+            raise ConfigurationError(
+                f"{settings.python} does not exist; bench/openlora/setup.sh makes vLLM's environment"
+            )
+        self._model = model
+        self._settings = settings
+        self._logs = logs
+        logs.mkdir(parents=True, exist_ok=True)
+        self._http = httpx.Client(timeout=httpx.Timeout(10.0, read=None))
+        self._adapters: dict[str, Path] = {}
+        self._running = 0
+        self._changed = threading.Condition()
+        self._draining = False
+        self._stop = threading.Event()
+        self._replicas = [self._start(number) for number in range(settings.replicas)]
+        self._watcher = threading.Thread(target=self._watch, name="vllm-health", daemon=True)
+        self._watcher.start()
+        until = time.monotonic() + settings.start_seconds
+        while not all(replica.healthy for replica in self._replicas):
+            if time.monotonic() > until or self._stop.is_set():
+                self.close()
+                raise ConfigurationError(f"a vLLM replica did not come up; see the logs in {logs}")
+            time.sleep(0.2)
+
+    @property
+    def adapters(self) -> frozenset[str]:
+        """The names that can be asked for."""
+        return frozenset(self._adapters)
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of one request."""
+        return self._settings.context
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """(requests running, 0): vLLM queues them itself."""
+        return self._running, 0
+
+    def add(self, name: str, folder: Path) -> None:
+        """Makes an adapter available; a replica loads it when it is first asked for it.
+
+        Raises:
+            InputError: the name is taken or malformed.
+            NotFoundError: the folder holds no safetensors adapter.
+        """
+        if name in self._adapters or name == _BASE or not name:
+            raise InputError(f"cannot add an adapter named {name!r}: the name is taken or empty")
+        if not (folder / "adapter_model.safetensors").is_file():
+            raise NotFoundError(f"{folder} holds no adapter_model.safetensors; only safetensors are loaded")
+        self._adapters[name] = folder.resolve()
+
+    def remove(self, name: str) -> None:
+        """Takes an adapter away from every replica.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        self._folder(name)
+        del self._adapters[name]
+        for replica in self._replicas:
+            with replica.lock, suppress(httpx.HTTPError):
+                if name in replica.loaded:
+                    self._http.post(f"{replica.url}/v1/unload_lora_adapter", json={"lora_name": name})
+                    replica.loaded.discard(name)
+
+    def generate(
+        self,
+        adapter: str | None,
+        prompt_ids: Sequence[int],
+        sampling: Sampling,
+        *,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Piece | Finished]:
+        """Yields pieces of text as they come, then one :class:`Finished`; closing it or ``cancel`` stops the request.
+
+        Raises:
+            NotFoundError: no such adapter.
+            InputError: the prompt does not fit, or a grammar is asked for.
+            OverloadedError: no replica is healthy, or the backend drains.
+            ModelError: a replica failed.
+        """
+        if not prompt_ids or len(prompt_ids) >= self._settings.context:
+            raise InputError(f"the prompt has {len(prompt_ids)} tokens and the context {self._settings.context}")
+        if sampling.grammar is not None or sampling.logprobs is not None:
+            raise InputError("this backend serves neither grammars nor log-probabilities; leave them out")
+        if adapter is not None:
+            self._folder(adapter)
+        replica = self._choose(adapter)
+        self._load(replica, adapter)
+        return self._stream(replica, adapter, list(prompt_ids), sampling, cancel or threading.Event())
+
+    def complete(self, adapter: str | None, prompt_ids: Sequence[int], sampling: Sampling) -> Finished:
+        """The whole answer at once."""
+        *_, finished = self.generate(adapter, prompt_ids, sampling)
+        assert isinstance(finished, Finished)  # noqa: S101
+        return finished
+
+    def home(self, adapter: str | None) -> int:
+        """The number of the replica to which an adapter belongs among the healthy ones."""
+        return self._choose(adapter).number
+
+    def drain(self, seconds: float) -> bool:
+        """Takes no more requests, and waits for those that run; whether all ended in time."""
+        self._draining = True
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running == 0, timeout=seconds)
+
+    def close(self) -> None:
+        """Ends the replicas."""
+        self._stop.set()
+        for replica in self._replicas:
+            replica.process.terminate()
+        for replica in self._replicas:
+            try:
+                replica.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                replica.process.kill()
+        self._http.close()
+
+    def _start(self, number: int) -> _Replica:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = int(free.getsockname()[1])
+        settings = self._settings
+        command = [
+            *(str(settings.python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(self._model)),
+            *("--host", "127.0.0.1", "--port", str(port), "--served-model-name", _BASE, "--dtype", settings.dtype),
+            *("--max-model-len", str(settings.context), "--enable-lora", "--max-loras", str(settings.max_adapters)),
+            *("--max-lora-rank", str(settings.max_rank), *settings.arguments),
+        ]
+        environment = {
+            **os.environ,
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+            "VLLM_NO_USAGE_STATS": "1",
+            "HF_HUB_OFFLINE": "1",
+            **dict(settings.environment),
+        }
+        environment.pop("PYTHONPATH", None)
+        with (self._logs / f"replica-{number}.log").open("ab") as log:
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        return _Replica(number, process, f"http://127.0.0.1:{port}")
+
+    def _watch(self) -> None:
+        """Asks each replica for its health, and starts those again that died."""
+        while not self._stop.wait(_HEALTH_SECONDS):
+            for place, replica in enumerate(self._replicas):
+                if replica.process.poll() is not None and not self._stop.is_set():
+                    _LOG.warning("vLLM replica %d ended with %s; starting it again", place, replica.process.returncode)
+                    self._replicas[place] = self._start(place)
+                    continue
+                try:
+                    replica.healthy = self._http.get(f"{replica.url}/health", timeout=10.0).is_success
+                except httpx.HTTPError:
+                    replica.healthy = False
+
+    def _folder(self, name: str) -> Path:
+        if name not in self._adapters:
+            raise NotFoundError(
+                f"no adapter {name!r} is loaded; loaded: {', '.join(sorted(self._adapters)[:8]) or 'none'}"
+            )
+        return self._adapters[name]
+
+    def _choose(self, adapter: str | None) -> _Replica:
+        healthy = [replica for replica in self._replicas if replica.healthy]
+        if self._draining or not healthy:
+            raise OverloadedError("no vLLM replica takes requests now; send it again later", retry_after=5)
+        key = (adapter or _BASE).encode()
+        return max(
+            healthy, key=lambda replica: hashlib.blake2b(key, salt=replica.number.to_bytes(16, "little")).digest()
+        )
+
+    def _load(self, replica: _Replica, adapter: str | None) -> None:
+        if adapter is None:
+            return
+        with replica.lock:
+            if adapter in replica.loaded:
+                return
+            body = {"lora_name": adapter, "lora_path": str(self._folder(adapter))}
+            answer = self._post(replica, "/v1/load_lora_adapter", body)
+            if not answer.is_success:
+                raise ModelError(f"vLLM refused the adapter {adapter!r}: {answer.text[:300]}")
+            replica.loaded.add(adapter)
+
+    def _post(self, replica: _Replica, path: str, body: dict[str, Any]) -> httpx.Response:
+        try:
+            return self._http.post(replica.url + path, json=body)
+        except httpx.HTTPError as error:
+            replica.healthy = False
+            raise ModelError(
+                f"vLLM replica {replica.number} does not answer ({error}); send the request again"
+            ) from error
+
+    def _stream(
+        self, replica: _Replica, adapter: str | None, prompt: list[int], sampling: Sampling, cancel: threading.Event
+    ) -> Iterator[Piece | Finished]:
+        body = {
+            "model": adapter or _BASE,
+            "prompt": prompt,
+            "stream": True,
+            "return_token_ids": True,
+            "max_tokens": min(sampling.max_tokens, self._settings.context - len(prompt)),
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "repetition_penalty": sampling.repetition_penalty,
+            "presence_penalty": sampling.presence_penalty,
+            "frequency_penalty": sampling.frequency_penalty,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop),
+        }
+        text, reason = "", "length"
+        tokens: list[int] = []
+        with self._changed:
+            self._running += 1
+        try:
+            with self._http.stream("POST", f"{replica.url}/v1/completions", json=body) as response:
+                if not response.is_success:
+                    response.read()
+                    raise ModelError(f"vLLM answered {response.status_code}: {response.text[:300]}")
+                for line in response.iter_lines():
+                    if cancel.is_set():
+                        raise CancelledError
+                    if not line.startswith("data: ") or line == "data: [DONE]":
+                        continue
+                    chunk = json.loads(line[6:])
+                    if "error" in chunk:
+                        raise ModelError(f"vLLM failed: {chunk['error']}")
+                    for choice in chunk["choices"]:
+                        tokens += choice.get("token_ids") or []
+                        reason = choice["finish_reason"] or reason
+                        if choice["text"]:
+                            text += choice["text"]
+                            yield Piece(choice["text"])
+        except httpx.HTTPError as error:
+            replica.healthy = False
+            raise ModelError(f"vLLM replica {replica.number} went away ({error}); send the request again") from error
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+        yield Finished(text, tuple(tokens), reason)
