@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test test-network chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale clean
+.PHONY: help setup demo up test test-network test-bridge chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -23,11 +23,14 @@ up: $(READY) ## Run the network as a service that stays: page and API on http://
 	$(BIN)/openledger up
 
 test: $(READY) lint artifacts-check contracts-test ## Run every check and the tests of every room
-	$(BIN)/python -m pytest -m "not network"
+	$(BIN)/python -m pytest -m "not network and not bridge"
 
 test-network: $(READY) ## Run the main job, then the tests that use its network: openai client, browser, power cut
 	bash tools/browser.sh
 	$(BIN)/python -m pytest -m network
+
+test-bridge: $(READY) ## Carry OPEN from an L1 to an L2 and back through the OP Stack's own messengers
+	$(BIN)/python -m pytest -m bridge tests/chain/test_bridge.py
 
 chain-kills: $(READY) ## Kill the embedded chain 220 times under load and check that it lost nothing; a quarter of an hour
 	$(BIN)/python -m bench.chain_kills

@@ -5,6 +5,7 @@ The first attempt at the main job is interrupted half-way with Ctrl-C on purpose
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -17,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from openledger.node.home import Home
+from tests.postgres import postgres_server
 
 COMMAND = [sys.executable, "-m", "openledger.cli"]
 _INTERRUPT_AFTER = "contributions"
 _PATIENCE_SECONDS = 1500
+_DATABASES = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,27 @@ def network(demo: Demo) -> Iterator[Network]:
         running.process.wait(timeout=60)
     except subprocess.TimeoutExpired:
         running.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server; its URL."""
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'node.sqlite'}"
+    server: str = request.getfixturevalue("postgres")
+    name = f"test{next(_DATABASES)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.replace("/postgres?", f"/{name}?")
 
 
 def _interrupt(home: Path, path: Path) -> tuple[int, str]:

@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,21 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from openledger.primitives import InputError, NotFoundError, StorageError, canonical_bytes, keccak, to_hex
-from openledger.storage import BlobStore, Database, ReceiptRecord
+from openledger.storage import (
+    BlobStore,
+    CheckpointRecord,
+    CreditRecord,
+    Database,
+    EventRecord,
+    ModelRecord,
+    PartyRecord,
+    ReceiptRecord,
+    VerdictRecord,
+    VoucherRecord,
+)
 from openledger.storage.tables import StateRecord, Table
 
 
@@ -78,9 +91,8 @@ def test_a_write_that_the_disk_refuses_leaves_nothing_behind(tmp_path: Path) -> 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_transaction_that_fails_writes_nothing_and_a_good_one_survives_reopening(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'node.sqlite'}"
-    database = Database(url)
+def test_a_transaction_that_fails_writes_nothing_and_a_good_one_survives_reopening(database_url: str) -> None:
+    database = Database(database_url)
 
     def receipt(sequence: int) -> ReceiptRecord:
         return ReceiptRecord(
@@ -94,15 +106,56 @@ def test_a_transaction_that_fails_writes_nothing_and_a_good_one_survives_reopeni
         session.flush()
         session.add(receipt(1))
     database.close()
-    with Database(url).session() as session:
+    with Database(database_url).session() as session:
         assert session.get(ReceiptRecord, 1) is not None
         assert session.get(ReceiptRecord, 2) is None
 
 
-def test_the_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'node.sqlite'}")
+def test_the_migrations_make_exactly_the_tables_of_the_code(database_url: str) -> None:
+    database = Database(database_url)
     with database._engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+
+
+def test_every_table_takes_its_largest_values_and_gives_them_back(database_url: str) -> None:
+    digest, address, wei = "0x" + "f" * 64, "0x" + "f" * 40, str(2**256 - 1)
+    large = 2**63 - 1
+    body = {"wei": wei, "list": [1, None, "é"]}
+    rows = [
+        ReceiptRecord(sequence=large, id=digest, model=large, consumer=address, time=large, body=body, explanation=digest),
+        VoucherRecord(consumer=address, host=address, cumulative=wei, signature="0x" + "f" * 130),
+        ModelRecord(id=large, name="n" * 100, base="b" * 5_000, datanet=large, version=2**31 - 1, run=digest, meta={"loss": 0.5}),
+        VerdictRecord(contribution=large, position=2**31 - 1, reviewer=address, accept=True, reason="r" * 5_000),
+        PartyRecord(address=address, label="l" * 100, role="r" * 40),
+        CreditRecord(sequence=large, record=digest, ppm=1_000_000),
+        EventRecord(block=large, position=2**31 - 1, block_hash=digest, time=large, transaction=digest, contract="c" * 100,
+                    address=address, event="e" * 100, arguments={"amount": wei}),
+        CheckpointRecord(number=large, hash=digest),
+    ]  # fmt: skip
+    wanted = {type(row): _values(row) for row in rows}
+    database = Database(database_url)
+    for row in rows:
+        with database.session() as session:
+            session.add(row)
+    database.set_state("name", [1, {"a": None}])
+    database.close()
+    again = Database(database_url)
+    with again.session() as session:
+        for kind, values in wanted.items():
+            (found,) = session.scalars(select(kind)).all()
+            assert _values(found) == values
+    assert again.state("name") == [1, {"a": None}]
+    assert again.state("unknown", 7) == 7
+    again.close()
+
+
+def test_two_writers_of_one_state_leave_one_of_both_values(database_url: str) -> None:
+    database = Database(database_url)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda value: database.set_state("height", value), range(1)))
+        list(pool.map(lambda value: database.set_state("height", value), range(1, 21)))
+    assert database.state("height") in range(1, 21)
+    database.close()
 
 
 def test_a_database_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
@@ -142,3 +195,7 @@ def test_what_a_full_database_refuses_is_not_half_written(tmp_path: Path) -> Non
     database.set_state("second", "y" * (4 << 20))
     assert len(database.state("second")) == 4 << 20
     database.close()
+
+
+def _values(row: Table) -> dict[str, object]:
+    return {column.key: getattr(row, column.key) for column in row.__table__.columns}

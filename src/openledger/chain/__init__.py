@@ -17,6 +17,7 @@ from openledger.chain.deployment import (
 )
 from openledger.chain.devchain import DEFAULT_CHAIN_ID, DevChain
 from openledger.chain.front import Front
+from openledger.chain.indexer import ChainEvent, Indexer
 from openledger.chain.roles import Role
 from openledger.chain.wallet import KeyStore
 
@@ -27,11 +28,13 @@ __all__ = [
     "Artifact",
     "BucketPlan",
     "Chain",
+    "ChainEvent",
     "Deployment",
     "DevChain",
     "Front",
     "GovernanceSettings",
     "Holders",
+    "Indexer",
     "KeyStore",
     "Role",
     "decode_revert",

@@ -5,6 +5,8 @@ Works with any Ethereum JSON-RPC endpoint: the development chain's front or a re
 
 from __future__ import annotations
 
+import logging
+import random
 import threading
 import time
 from collections import defaultdict
@@ -30,11 +32,14 @@ from openledger.primitives import (
     InputError,
     NotFoundError,
     RevertError,
+    UnreachableError,
     format_open,
     from_hex,
+    keccak,
     to_hex,
 )
 
+_LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _EVENT_SPAN = 10_000
@@ -43,6 +48,8 @@ _GAS_MARGIN = 250_000
 """Added to every estimate: a checkpoint in the estimate's own second is updated, one second later it is a new one. What is
 not used is not paid."""
 _FEES_SECONDS = 2.0
+_NONCE_TRIES = 10
+_KNOWN = ("already known", "already imported", "known transaction")
 _PANICS = {
     0x01: "an assertion failed",
     0x11: "an amount overflowed or went below zero",
@@ -59,21 +66,25 @@ class Chain:
     Args:
         rpc_url: a JSON-RPC endpoint.
         deployment: where the contracts are; without it only plain transfers and reads work.
-        timeout: seconds to wait for an answer or for a transaction's block.
+        timeout: seconds to wait for an answer, for a transaction to be taken, or for its block.
+        confirmations: blocks that must lie on a transaction's block before it counts; 0 where blocks are final.
 
     Raises:
         ChainError: nothing answers there.
         ConfigurationError: the deployment is of another chain.
     """
 
-    def __init__(self, rpc_url: str, deployment: Deployment | None = None, *, timeout: float = 60.0) -> None:
+    def __init__(
+        self, rpc_url: str, deployment: Deployment | None = None, *, timeout: float = 60.0, confirmations: int = 0
+    ) -> None:
         self.rpc_url = rpc_url
         self.timeout = timeout
+        self.confirmations = confirmations
         self.w3 = Web3(Web3.HTTPProvider(rpc_url, request_kwargs={"timeout": timeout}))
         # It asks for the chain id before every transaction, which this class knows and always sets itself.
         self.w3.middleware_onion.remove("validation")
-        self.chain_id = self._ask(lambda: int(self.w3.eth.chain_id))
-        self.genesis = to_hex(bytes(self._ask(lambda: self.w3.eth.get_block(0))["hash"]))
+        self.chain_id = self.ask(lambda: int(self.w3.eth.chain_id))
+        self.genesis = to_hex(bytes(self.ask(lambda: self.w3.eth.get_block(0))["hash"]))
         self.deployment = deployment
         if deployment is not None and (deployment.chain_id, deployment.genesis) != (self.chain_id, self.genesis):
             raise ConfigurationError(
@@ -82,6 +93,7 @@ class Chain:
             )
         self._account_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._next_nonce: dict[str, int] = {}
+        self._on_their_way: defaultdict[str, int] = defaultdict(int)
         self._known_fees: tuple[float, tuple[int, int]] | None = None
         self._contracts: dict[str, Contract] = {}
 
@@ -114,15 +126,15 @@ class Chain:
 
     def balance(self, address: str) -> int:
         """Native OPEN of an account, in wei."""
-        return self._ask(lambda: int(self.w3.eth.get_balance(to_checksum_address(address))))
+        return self.ask(lambda: int(self.w3.eth.get_balance(to_checksum_address(address))))
 
     def nonce(self, address: str) -> int:
         """Number of the account's next transaction."""
-        return self._ask(lambda: int(self.w3.eth.get_transaction_count(to_checksum_address(address), "pending")))
+        return self.ask(lambda: int(self.w3.eth.get_transaction_count(to_checksum_address(address), "pending")))
 
     def time(self) -> int:
         """Timestamp of the last block, Unix seconds."""
-        return self._ask(lambda: int(self.w3.eth.get_block("latest")["timestamp"]))
+        return self.ask(lambda: int(self.w3.eth.get_block("latest")["timestamp"]))
 
     def call(self, function: ContractFunction, *, sender: str | None = None, block: int | str = "latest") -> Any:
         """What a contract function returns, without a transaction.
@@ -131,7 +143,7 @@ class Chain:
             RevertError: the contract reverts.
         """
         params: TxParams = {"from": to_checksum_address(sender)} if sender else {}
-        return self._ask(lambda: function.call(params, block_identifier=block))  # type: ignore[arg-type]
+        return self.ask(lambda: function.call(params, block_identifier=block))  # type: ignore[arg-type]
 
     def send(self, wallet: LocalAccount, call: ContractFunction, value: int = 0) -> TxReceipt:
         """Sends a contract call with ``value`` wei and waits for its block.
@@ -167,7 +179,7 @@ class Chain:
         held = self.balance(wallet.address)
         target: TxParams = {"to": to_checksum_address(to)}
         probe: TxParams = {**target, "from": wallet.address, "value": Wei(held // 2)}
-        gas = self._ask(lambda: self.w3.eth.estimate_gas(probe))
+        gas = self.ask(lambda: self.w3.eth.estimate_gas(probe))
         base_fee = self._next_base_fee()
         fees: TxParams = {"gas": gas, "maxFeePerGas": Wei(base_fee), "maxPriorityFeePerGas": Wei(0)}
         return self._transact(wallet, {**target, **fees}, held - gas * base_fee)
@@ -191,11 +203,11 @@ class Chain:
         if not any(entry["type"] == "event" and entry["name"] == event for entry in _artifact(name).abi):
             raise NotFoundError(f"{name} has no event {event!r}")
         start = max(from_block, self.deployment.block if self.deployment else 0)
-        end = self._ask(lambda: int(self.w3.eth.block_number)) if to_block is None else to_block
+        end = self.ask(lambda: int(self.w3.eth.block_number)) if to_block is None else to_block
         found: list[EventData] = []
         for first in range(start, end + 1, _EVENT_SPAN):
             last = min(first + _EVENT_SPAN - 1, end)
-            found += self._ask(
+            found += self.ask(
                 lambda first=first, last=last: contract.events[event]().get_logs(  # type: ignore[misc]
                     from_block=first, to_block=last, argument_filters=arguments or None
                 )
@@ -204,15 +216,23 @@ class Chain:
 
     def _transact(self, wallet: LocalAccount, fields: TxParams, value: int) -> TxReceipt:
         params: TxParams = {**fields, "from": wallet.address, "value": Wei(value), "chainId": self.chain_id, "type": 2}
-        if "gas" not in params:
-            estimate = self._ask(lambda: self.w3.eth.estimate_gas(params, "pending"))
-            params["gas"] = estimate + estimate * _GAS_MARGIN_PERCENT // 100 + _GAS_MARGIN
-        if "maxFeePerGas" not in params:
-            base_fee, tip = self._fees()
-            params["maxPriorityFeePerGas"] = Wei(tip)
-            params["maxFeePerGas"] = Wei(2 * base_fee + tip)
-        name = self._submit(wallet, params)
-        receipt = self._await(name)
+        try:
+            if "gas" not in params:
+                estimate = self.ask(lambda: self.w3.eth.estimate_gas(params, "pending"))
+                params["gas"] = estimate + estimate * _GAS_MARGIN_PERCENT // 100 + _GAS_MARGIN
+            if "maxFeePerGas" not in params:
+                base_fee, tip = self._fees()
+                params["maxPriorityFeePerGas"] = Wei(tip)
+                params["maxFeePerGas"] = Wei(2 * base_fee + tip)
+            name = self._submit(wallet, params)
+        except ChainError as error:
+            if not isinstance(error, RevertError) and "insufficient funds" in str(error).lower():
+                raise ChainError(self._short_of_funds(params)) from error
+            raise
+        try:
+            receipt = self._await(name)
+        finally:
+            self._settled(wallet.address)
         if receipt["status"] != 1:
             self._explain(params, receipt)
         return receipt
@@ -222,41 +242,106 @@ class Chain:
         address = wallet.address
         unsigned: dict[str, Any] = {key: item for key, item in params.items() if key != "from"}
         with self._account_locks[address]:
-            for attempt in range(2):
-                nonce = self._next_nonce.pop(address, None)
-                if nonce is None:
-                    nonce = self.nonce(address)
-                signed = wallet.sign_transaction({**unsigned, "nonce": nonce})
+            for attempt in range(_NONCE_TRIES):
+                # While a transaction of ours is on its way, the node may not count it yet; otherwise the node knows best.
+                nonce = self._next_nonce.get(address) or self.nonce(address)
+                raw = wallet.sign_transaction({**unsigned, "nonce": nonce}).raw_transaction
                 try:
-                    sent = bytes(self._ask(lambda raw=signed.raw_transaction: self.w3.eth.send_raw_transaction(raw)))  # type: ignore[misc]
+                    self._deliver(raw)
                 except ChainError as error:
-                    # Another process used this account: ask for the nonce again, once.
-                    if attempt == 0 and "nonce" in str(error).lower():
+                    # Somebody else used this account: ask for the nonce again.
+                    self._next_nonce.pop(address, None)
+                    if attempt + 1 < _NONCE_TRIES and _says(error, "nonce", "underpriced", *_KNOWN):
+                        time.sleep(random.uniform(0.0, 0.02 * (attempt + 1)))  # noqa: S311 (so that rivals do not meet again)
                         continue
                     raise
                 self._next_nonce[address] = nonce + 1
-                return sent
+                self._on_their_way[address] += 1
+                return keccak(raw)
         raise AssertionError("unreachable")
 
-    def _await(self, name: bytes) -> TxReceipt:
-        deadline = time.monotonic() + self.timeout
-        pause = 0.002
+    def _deliver(self, raw: bytes) -> None:
+        """Sends a transaction until the node has it. The same bytes can be sent again at will: they count once."""
+        name, deadline, pause = to_hex(keccak(raw)), time.monotonic() + self.timeout, 0.1
+        unsure = False
         while True:
             try:
-                return self.w3.eth.get_transaction_receipt(to_hex(name))  # type: ignore[arg-type]
+                self.ask(lambda: self.w3.eth.send_raw_transaction(raw))
+                return
+            except ChainError as error:
+                full = _says(error, "pool is full", "mempool is full", "pool full", "too many requests", "429")
+                if not (full or isinstance(error, UnreachableError)):
+                    # What was sent before an interruption may have arrived, and then the second time is refused. Without one, the
+                    # same bytes are another process's: it has the same account and the same wish, and takes the nonce.
+                    if unsure and (_says(error, *_KNOWN) or self._knows(name)):
+                        return
+                    raise
+                if time.monotonic() + pause > deadline:
+                    raise type(error)(f"{error}; transaction {name} was tried for {self.timeout:g} s") from error
+                unsure = unsure or isinstance(error, UnreachableError)
+            _LOG.info("transaction %s is sent again in %.1f s", name, pause)
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    def _knows(self, name: str) -> bool:
+        try:
+            self.ask(lambda: self.w3.eth.get_transaction(name))  # type: ignore[arg-type]
+        except UnreachableError:
+            raise
+        except ChainError:
+            return False
+        return True
+
+    def _settled(self, address: str) -> None:
+        """One transaction of the account is no longer on its way; after the last, the node's own count is right again."""
+        with self._account_locks[address]:
+            self._on_their_way[address] -= 1
+            if self._on_their_way[address] <= 0:
+                self._next_nonce.pop(address, None)
+                self._on_their_way.pop(address)
+
+    def _await(self, name: bytes) -> TxReceipt:
+        """The receipt, once so many blocks as :attr:`confirmations` lie on its block, which is then still there."""
+        deadline = time.monotonic() + self.timeout
+        pause, seen, trouble = 0.002, None, None
+        while True:
+            try:
+                receipt = self.w3.eth.get_transaction_receipt(to_hex(name))  # type: ignore[arg-type]
+                seen = receipt["blockNumber"]
+                if self.confirmations == 0 or self.w3.eth.block_number >= seen + self.confirmations:
+                    return receipt
             except TransactionNotFound:
-                if time.monotonic() > deadline:
-                    raise ChainError(
-                        f"transaction {to_hex(name)} is in no block after {self.timeout:g} s; it may still come"
-                    ) from None
+                pass
             except (Web3Exception, OSError) as error:
-                raise _chain_error(error, self.rpc_url) from error
+                # It may be in a block all the same: ask again while there is time.
+                trouble = _chain_error(error, self.rpc_url)
+                if not isinstance(trouble, UnreachableError):
+                    raise trouble from error
+            if time.monotonic() > deadline:
+                where = (
+                    "in no block" if seen is None else f"in block {seen}, which is gone or has too few blocks on it,"
+                )
+                reason = f" ({trouble})" if trouble else ""
+                message = f"transaction {to_hex(name)} is {where} after {self.timeout:g} s{reason}; it may still come"
+                raise (UnreachableError if trouble else ChainError)(message)
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
 
+    def _short_of_funds(self, params: TxParams) -> str:
+        gas = int(params.get("gas", 0)) * int(params.get("maxFeePerGas", 0))
+        fee = f"up to {format_open(gas)} OPEN for gas" if gas else "gas"
+        sender, value = str(params["from"]), format_open(int(params["value"]))
+        held = format_open(self.balance(sender))
+        return f"insufficient funds: {sender} holds {held} OPEN, and the transaction costs {value} OPEN and {fee}"
+
     def _explain(self, params: TxParams, receipt: TxReceipt) -> None:
         """Raises why a transaction failed in its block, by repeating it on the state before."""
-        self._ask(lambda: self.w3.eth.call(params, block_identifier=receipt["blockNumber"]))
+        if receipt["gasUsed"] == params.get("gas"):
+            raise RevertError(
+                f"transaction {to_hex(bytes(receipt['transactionHash']))} ran out of gas in block {receipt['blockNumber']}: "
+                f"it used all of its {receipt['gasUsed']}"
+            )
+        self.ask(lambda: self.w3.eth.call(params, block_identifier=receipt["blockNumber"]))
         raise RevertError(
             f"transaction {to_hex(bytes(receipt['transactionHash']))} failed in block {receipt['blockNumber']} "
             f"after using {receipt['gasUsed']} of {params.get('gas')} gas"
@@ -266,15 +351,22 @@ class Chain:
         """Base fee of the next block and the suggested tip, wei per gas; asked for again when older than two seconds."""
         known = self._known_fees
         if known is None or time.monotonic() - known[0] > _FEES_SECONDS:
-            tip = self._ask(lambda: int(self.w3.eth.max_priority_fee))
+            tip = self.ask(lambda: int(self.w3.eth.max_priority_fee))
             known = self._known_fees = (time.monotonic(), (self._next_base_fee(), tip))
         return known[1]
 
     def _next_base_fee(self) -> int:
-        history = self._ask(lambda: self.w3.eth.fee_history(1, "latest"))
+        history = self.ask(lambda: self.w3.eth.fee_history(1, "latest"))
         return int(history["baseFeePerGas"][-1])
 
-    def _ask(self, question: Callable[[], _T]) -> _T:
+    def ask(self, question: Callable[[], _T]) -> _T:
+        """What a call of :attr:`w3` gives, with its failure as an error of this project.
+
+        Raises:
+            RevertError: a contract reverted.
+            UnreachableError: nothing answered, or not in time.
+            ChainError: the node refused.
+        """
         try:
             return question()
         except (Web3Exception, OSError) as error:
@@ -310,8 +402,13 @@ def decode_revert(data: bytes) -> RevertError:
 
 def _chain_error(error: Exception, rpc_url: str) -> ChainError:
     """The project's error for one of web3's or of the connection."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return UnreachableError(
+            f"{rpc_url} answers with HTTP {status}" + (": too many requests" if status == 429 else "")
+        )
     if isinstance(error, OSError):
-        return ChainError(f"nothing answers at {rpc_url} ({type(error).__name__}); is the chain running?")
+        return UnreachableError(f"nothing answers at {rpc_url} ({type(error).__name__}); is the chain running?")
     if isinstance(error, ContractLogicError):
         data = error.data
         if isinstance(data, str) and data.startswith("0x"):
@@ -325,6 +422,11 @@ def _chain_error(error: Exception, rpc_url: str) -> ChainError:
         message = answer.get("message") if isinstance(answer, dict) else None
         return ChainError(f"the chain refused: {message or error}")
     return ChainError(f"the chain's answer cannot be used: {error}")
+
+
+def _says(error: Exception, *words: str) -> bool:
+    text = str(error).lower()
+    return any(word in text for word in words)
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from openledger.cli import (
     account,
     accuracy,
     attribution,
+    chain,
     config,
     datanet,
     demo,
@@ -64,6 +65,7 @@ app.add_typer(key.app, name="key")
 app.add_typer(account.app, name="account")
 app.command(name="claim")(account.claim)
 app.command(name="settle")(account.settle)
+app.add_typer(chain.app, name="chain")
 app.add_typer(gov.app, name="gov")
 app.command()(supply.supply)
 app.command()(config.config)

@@ -25,6 +25,7 @@ from openledger.primitives.errors import (
     RevertError,
     SignatureError,
     StorageError,
+    UnreachableError,
     VerificationError,
 )
 from openledger.primitives.hashing import ZERO_HASH, from_hex, keccak, keccak_file, to_hex
@@ -62,6 +63,7 @@ __all__ = [
     "SignatureError",
     "Signer",
     "StorageError",
+    "UnreachableError",
     "VerificationError",
     "Voucher",
     "apportion",

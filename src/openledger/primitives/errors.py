@@ -11,7 +11,8 @@
     ├── OverloadedError       there is no room for the request now; it can be sent again later
     ├── VerificationError     a recomputation disagrees with what was claimed
     └── ChainError            the chain could not be reached or refused
-        └── RevertError       a contract reverted, with its own decoded error
+        ├── RevertError       a contract reverted, with its own decoded error
+        └── UnreachableError  nothing answered, or not in time
 
 A message says what was wrong, the value, and what to do about it.
 """
@@ -75,6 +76,10 @@ class VerificationError(OpenLedgerError):
 
 class ChainError(OpenLedgerError):
     """The chain could not be reached, or refused the request."""
+
+
+class UnreachableError(ChainError):
+    """Nothing answered, or not in time. What was asked for may have happened all the same."""
 
 
 class RevertError(ChainError):

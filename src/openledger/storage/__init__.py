@@ -3,7 +3,9 @@
 from openledger.storage.blobs import BlobStore, write_atomically
 from openledger.storage.database import Database
 from openledger.storage.tables import (
+    CheckpointRecord,
     CreditRecord,
+    EventRecord,
     ModelRecord,
     PartyRecord,
     ReceiptRecord,
@@ -14,8 +16,10 @@ from openledger.storage.tables import (
 
 __all__ = [
     "BlobStore",
+    "CheckpointRecord",
     "CreditRecord",
     "Database",
+    "EventRecord",
     "ModelRecord",
     "PartyRecord",
     "ReceiptRecord",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Integer, MetaData, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 HASH = String(66)
@@ -95,6 +95,32 @@ class CreditRecord(Table):
     sequence: Mapped[int] = mapped_column(ForeignKey("receipts.sequence"), primary_key=True)
     record: Mapped[str] = mapped_column(HASH, primary_key=True, index=True)
     ppm: Mapped[int] = mapped_column(Integer)
+
+
+class EventRecord(Table):
+    """One event of one of our contracts. ``arguments`` by name: integers as decimal text, bytes as 0x hex."""
+
+    __tablename__ = "chain_events"
+    __table_args__ = (Index("ix_chain_events_contract_event", "contract", "event", "block", "position"),)
+
+    block: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    block_hash: Mapped[str] = mapped_column(HASH)
+    time: Mapped[int] = mapped_column(BigInteger)
+    transaction: Mapped[str] = mapped_column(HASH, index=True)
+    contract: Mapped[str] = mapped_column(String(100))
+    address: Mapped[str] = mapped_column(ADDRESS)
+    event: Mapped[str] = mapped_column(String(100))
+    arguments: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class CheckpointRecord(Table):
+    """A block up to which all events are in ``chain_events``, by the hash that it had."""
+
+    __tablename__ = "chain_checkpoints"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hash: Mapped[str] = mapped_column(HASH)
 
 
 class StateRecord(Table):
