@@ -95,7 +95,8 @@ def peer(name: str, folder: Path, python: Path) -> Found:
     command = [str(python), str(Path(__file__).with_name("peers.py")), name, str(folder / "task.json"), str(output)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}")
+        told = [line for line in done.stderr.splitlines() if "Error" in line]
+        raise RuntimeError(told[-1] if told else f"it ended with exit code {done.returncode}")
     with np.load(output) as found:
         return found["scores"], float(found["build_cpu_s"].mean()), float(found["query_cpu_ms"].mean()), None
 

@@ -29,7 +29,7 @@ Result = tuple[np.ndarray, float, float]
 """Scores, CPU seconds until the first query can be asked, CPU milliseconds per query."""
 
 
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+RIDGES = (1e-2, 1.0, 1e2, 1e4, 1e6)
 REGULARIZATIONS = (1e-4, 1e-2, 1.0, 100.0)
 """Tried for methods that must be tuned; the choice is made on half of the retrainings."""
 
