@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,7 +46,6 @@ def attack(
     from openledger.models import load_base
     from openledger.node.laboratory import DatanetLaboratory, detect_poison
 
-    begun = time.process_time()
     laboratory = DatanetLaboratory(load_base(load_settings().base or None), load_records(), work / "runs")
     with TerminalReporter(errors) as reporter, reporter.stage("Attacking", 13) as advance:
         outcomes = scoreboard(laboratory, work, lambda done, _all, _what: advance(done), only=only or ())
@@ -59,7 +57,6 @@ def attack(
         "not_run": [plan.__name__ for plan in ATTACKS if only and plan.__name__ not in only],
         "attacks": [asdict(outcome) for outcome in outcomes],
         "poison": [asdict(row) for row in found],
-        "cpu_seconds": round(time.process_time() - begun),
     }
     if output is not None:
         write_atomically(output, json_module.dumps(document, indent=1).encode() + b"\n")
