@@ -6,6 +6,8 @@ import {IInferenceLedger} from "./interfaces/IInferenceLedger.sol";
 import {IRuntimeParameters} from "./interfaces/IRuntimeParameters.sol";
 import {IStakeManager} from "./interfaces/IStakeManager.sol";
 import {BatchTree} from "./libraries/BatchTree.sol";
+import {BlockHashes} from "./libraries/BlockHashes.sol";
+import {ParameterKeys} from "./libraries/ParameterKeys.sol";
 import {StakeRoles} from "./libraries/StakeRoles.sol";
 
 /// @title Ledger of inferences
@@ -47,6 +49,9 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     mapping(uint256 batchId => mapping(address validator => bool)) public hasAttested;
 
     mapping(uint256 batchId => StoredBatch) private _batches;
+    mapping(uint256 batchId => address[]) private _drawn;
+    /// @dev Block whose hash draws the batch's validators, where it is not the batch's own.
+    mapping(uint256 batchId => uint256) private _drawBlocks;
 
     constructor(IRuntimeParameters parameters_, IStakeManager stakeManager_) EIP712("OpenLedger", "1") {
         parameters = parameters_;
@@ -86,12 +91,42 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
             weight > 0 && stakeManager.isActive(StakeRoles.VALIDATOR, msg.sender),
             ValidatorNotActive(msg.sender)
         );
+        require(_isIn(_draw(batchId, entry), msg.sender), ValidatorNotDrawn(batchId, msg.sender));
 
         hasAttested[batchId][msg.sender] = true;
         Attestations storage sums = attestations[batchId];
         if (valid) sums.valid += uint128(weight);
         else sums.invalid += uint128(weight);
         emit BatchAttested(batchId, msg.sender, valid, report);
+    }
+
+    /// @inheritdoc IInferenceLedger
+    function drawValidators(uint256 batchId) external returns (address[] memory validators) {
+        StoredBatch storage entry = _known(batchId);
+        validators = _draw(batchId, entry);
+        if (validators.length > 0) return validators;
+        uint256 drawBlock = _drawBlock(batchId, entry);
+        require(block.number > drawBlock, DrawNotReady(batchId, drawBlock));
+        // The hash is out of reach, or nobody had weight: from a new block, in case of the former.
+        _drawBlocks[batchId] = block.number;
+        emit DrawRenewed(batchId, block.number);
+    }
+
+    /// @inheritdoc IInferenceLedger
+    function validatorsOf(uint256 batchId) external view returns (address[] memory) {
+        StoredBatch storage entry = _known(batchId);
+        return _drawn[batchId].length > 0 ? _drawn[batchId] : _preview(batchId, entry);
+    }
+
+    /// @inheritdoc IInferenceLedger
+    function isFinal(uint256 batchId) external view returns (bool) {
+        StoredBatch storage entry = _known(batchId);
+        address[] storage validators = _drawn[batchId];
+        uint256 weight;
+        for (uint256 i; i < validators.length; ++i) {
+            weight += stakeManager.weightAt(StakeRoles.VALIDATOR, validators[i], entry.blockNumber);
+        }
+        return weight > 0 && uint256(attestations[batchId].valid) * 3 >= weight * 2;
     }
 
     /// @inheritdoc IInferenceLedger
@@ -141,6 +176,44 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     /// @dev Every field is one word, so the calldata of the struct is its encoding.
     function receiptDigest(Receipt calldata receipt) public view returns (bytes32) {
         return _hashTypedDataV4(keccak256(abi.encode(RECEIPT_TYPEHASH, receipt)));
+    }
+
+    /// @dev Draws the batch's validators if they are not drawn yet and can be.
+    function _draw(uint256 batchId, StoredBatch storage entry) private returns (address[] memory validators) {
+        validators = _drawn[batchId];
+        if (validators.length > 0) return validators;
+        validators = _preview(batchId, entry);
+        if (validators.length == 0) return validators;
+        _drawn[batchId] = validators;
+        emit ValidatorsDrawn(batchId, validators);
+    }
+
+    /// @dev Weights are always those of the batch's block, so that nobody can move stake once the seed is known. The host
+    /// does not judge its own batch.
+    function _preview(uint256 batchId, StoredBatch storage entry) private view returns (address[] memory) {
+        bytes32 hash = BlockHashes.hashOf(_drawBlock(batchId, entry));
+        if (hash == 0) return new address[](0);
+        address[] memory excluded = new address[](1);
+        excluded[0] = entry.poster;
+        return stakeManager.draw(
+            StakeRoles.VALIDATOR,
+            keccak256(abi.encode(block.chainid, address(this), batchId, hash)),
+            parameters.get(ParameterKeys.VALIDATOR_DRAW),
+            entry.blockNumber,
+            excluded
+        );
+    }
+
+    function _drawBlock(uint256 batchId, StoredBatch storage entry) private view returns (uint256) {
+        uint256 renewed = _drawBlocks[batchId];
+        return renewed > 0 ? renewed : entry.blockNumber;
+    }
+
+    function _isIn(address[] memory list, address account) private pure returns (bool) {
+        for (uint256 i; i < list.length; ++i) {
+            if (list[i] == account) return true;
+        }
+        return false;
     }
 
     function _pack(uint32[5] memory split, uint32 influencePpm) private pure returns (uint144 shares) {

@@ -57,6 +57,18 @@ contract RuntimeParameters is IRuntimeParameters, AccessManaged {
         _define(Keys.MODEL_LINEAGE, Unit.Ppm, 300_000, 0, 500_000);
         _define(Keys.DATANET_OWNER, Unit.Ppm, 300_000, 0, PPM);
         _define(Keys.SLASH_CAP, Unit.Ppm, 500_000, 0, PPM);
+        _define(Keys.SLASH_ROUND, Unit.Seconds, 1 days, 1 minutes, 30 days);
+        _define(Keys.VALIDATOR_DRAW, Unit.Count, 7, 1, 31);
+        _define(Keys.DISPUTE_BOND, Unit.Wei, 100 ether, 1 ether, 100_000 ether);
+        _define(Keys.DISPUTE_WINDOW, Unit.Seconds, 3 days, 1 minutes, 30 days);
+        _define(Keys.DISPUTE_ANSWER, Unit.Seconds, 1 hours, 1 minutes, 7 days);
+        _define(Keys.DISPUTE_COMMIT, Unit.Seconds, 1 hours, 1 minutes, 7 days);
+        _define(Keys.DISPUTE_REVEAL, Unit.Seconds, 1 hours, 1 minutes, 7 days);
+        _define(Keys.DISPUTE_JURY, Unit.Count, 5, 1, 15);
+        _define(Keys.DISPUTE_SLASH, Unit.Wei, 500 ether, 0, 1_000_000 ether);
+        _define(Keys.DISPUTE_NOREVEAL, Unit.Wei, 5 ether, 0, 1_000 ether);
+        _define(Keys.DISPUTE_REWARD, Unit.Ppm, 500_000, 0, PPM);
+        _define(Keys.DISPUTE_JURORS, Unit.Ppm, 250_000, 0, PPM);
 
         for (uint256 i; i < names.length; ++i) {
             _write(names[i], values[i]);
@@ -136,6 +148,9 @@ contract RuntimeParameters is IRuntimeParameters, AccessManaged {
         uint256 review = _parameters[Keys.REVIEW_COMMIT].value + _parameters[Keys.REVIEW_REVEAL].value;
         uint256 payout = _parameters[Keys.PAYOUT_DELAY].value;
         uint256 needed = review > payout ? review : payout;
+        uint256 dispute = _parameters[Keys.DISPUTE_WINDOW].value + _parameters[Keys.DISPUTE_ANSWER].value
+            + _parameters[Keys.DISPUTE_COMMIT].value + _parameters[Keys.DISPUTE_REVEAL].value;
+        if (dispute > needed) needed = dispute;
         uint256 unbonding = _parameters[Keys.STAKE_UNBONDING].value;
         require(unbonding >= needed, UnbondingTooShort(unbonding, needed));
 
@@ -146,6 +161,9 @@ contract RuntimeParameters is IRuntimeParameters, AccessManaged {
         uint256 minimum = _parameters[Keys.STAKE_REVIEWER].value;
         uint256 cap = _parameters[Keys.STAKE_REVIEWER_CAP].value;
         require(cap >= minimum, CapBelowMinimum(cap, minimum));
+
+        uint256 routed = _parameters[Keys.DISPUTE_REWARD].value + _parameters[Keys.DISPUTE_JURORS].value;
+        require(routed <= PPM, DisputeSharesExceedWhole(routed));
     }
 
     function _known(bytes32 key) private view returns (Parameter storage parameter) {

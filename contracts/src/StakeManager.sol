@@ -18,6 +18,9 @@ contract StakeManager is IStakeManager, AccessManaged {
         uint128 staked;
         uint128 leaving;
         uint64 releaseTime;
+        uint64 roundEnd;
+        uint128 roundStake;
+        uint128 roundSlashed;
     }
 
     uint256 private constant PPM = 1_000_000;
@@ -86,8 +89,7 @@ contract StakeManager is IStakeManager, AccessManaged {
     {
         Position storage position = _positions[role][account];
         uint256 staked = position.staked;
-        uint256 cap = (staked + position.leaving) * parameters.get(ParameterKeys.SLASH_CAP) / PPM;
-        slashed = amount < cap ? amount : cap;
+        slashed = _slashable(position, amount);
         if (slashed == 0) return 0;
 
         uint256 fromStake = slashed < staked ? slashed : staked;
@@ -174,6 +176,22 @@ contract StakeManager is IStakeManager, AccessManaged {
             if (weight > cap) weight = cap;
         }
         _trees[role].set(account, uint208(weight));
+    }
+
+    /// @dev Books up to `amount` under the cap of the present round, which begins with its first slashing.
+    function _slashable(Position storage position, uint256 amount) private returns (uint256 slashed) {
+        uint256 held = position.staked + position.leaving;
+        if (block.timestamp >= position.roundEnd) {
+            position.roundEnd = uint64(block.timestamp + parameters.get(ParameterKeys.SLASH_ROUND));
+            position.roundStake = uint128(held);
+            position.roundSlashed = 0;
+        }
+        uint256 cap = position.roundStake * parameters.get(ParameterKeys.SLASH_CAP) / PPM;
+        uint256 taken = position.roundSlashed;
+        uint256 left = cap > taken ? cap - taken : 0;
+        slashed = amount < left ? amount : left;
+        if (slashed > held) slashed = held;
+        position.roundSlashed = uint128(taken + slashed);
     }
 
     function _past(uint256 blockNumber) private view returns (uint48) {

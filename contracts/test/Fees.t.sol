@@ -148,6 +148,19 @@ contract FeeEscrowTest is System {
         vm.stopPrank();
     }
 
+    function test_AttackDustInflationMoneyThatIsForcedInChangesNoAccount() public {
+        _redeem("consumer", 3 ether);
+        vm.deal(address(this), 2 ether);
+        new Force{value: 1 ether}(payable(address(distributor)));
+        new Force{value: 1 ether}(payable(address(escrow)));
+        vm.assertEq(distributor.totalCollected(), 3 ether, "not collected");
+        vm.expectRevert(
+            abi.encodeWithSelector(IRewardsDistributor.TotalOutOfBounds.selector, 3 ether + 1, 0, 3 ether)
+        );
+        distributor.proposeRoot("root", 3 ether + 1, 0, "data");
+        vm.assertEq(escrow.depositOf(_consumer), 97 ether, "nobody's deposit");
+    }
+
     function test_AWithdrawalWaitsAndAHostCanStillRedeem() public {
         vm.startPrank(_consumer);
         escrow.requestWithdrawal(100 ether);
@@ -180,8 +193,17 @@ contract FeeEscrowTest is System {
     }
 }
 
+/// @dev Leaves its money where nobody asked for it.
+contract Force {
+    constructor(address payable to) payable {
+        selfdestruct(to);
+    }
+}
+
 /// @dev Random consumers, hosts, settlers and claimants. Payout trees have two leaves: accounts 0 and 1.
 contract MoneyActions is Test {
+    uint256 public constant SESSION = 0x5E55;
+
     FeeEscrow private immutable _escrow;
     RewardsDistributor private immutable _distributor;
 
@@ -189,6 +211,7 @@ contract MoneyActions is Test {
     uint256 public withdrawn;
     uint256[2] public cumulative;
     uint256[2] public received;
+    uint256[2] public spent;
     mapping(uint256 rootId => uint256[2]) public promised;
 
     uint256[2] private _keys = [uint256(0xC0FFEE), 0xBEEF];
@@ -215,6 +238,23 @@ contract MoneyActions is Test {
         IFeeEscrow.Voucher memory voucher = IFeeEscrow.Voucher(consumer, to, total);
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(_keys[who % 2], _escrow.voucherDigest(voucher));
         _escrow.redeem(voucher, abi.encodePacked(r, s, v));
+    }
+
+    /// @dev A consumer gives its session key a cap, and the key signs for more or less than is left of it.
+    function redeemByKey(uint256 who, uint256 host, uint256 cap, uint256 amount) external {
+        address consumer = vm.addr(_keys[who % 2]);
+        address to = address(uint160(0xAA00 + host % 3));
+        uint128 before = _escrow.sessionKey(consumer, vm.addr(SESSION)).cap;
+        vm.prank(consumer);
+        _escrow.setSessionKey(
+            vm.addr(SESSION), before + uint128(bound(cap, 1, 5 ether)), uint64(block.timestamp + 30 days)
+        );
+        uint128 total = _escrow.redeemed(consumer, to) + uint128(bound(amount, 1, 8 ether));
+        IFeeEscrow.Voucher memory voucher = IFeeEscrow.Voucher(consumer, to, total);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(SESSION, _escrow.voucherDigest(voucher));
+        uint256 collected = _distributor.totalCollected();
+        _escrow.redeem(voucher, abi.encodePacked(r, s, v));
+        spent[who % 2] += _distributor.totalCollected() - collected;
     }
 
     function withdraw(uint256 who, uint256 amount) external {
@@ -286,7 +326,8 @@ contract MoneyInvariants is System {
         (RewardsDistributor.proposeRoot.selector, RewardsDistributor.disable.selector);
         access.setTargetFunctionRole(address(distributor), guarded, 2);
         access.grantRole(2, address(_actions), 0);
-        bytes4[] memory selectors = new bytes4[](7);
+        bytes4[] memory selectors = new bytes4[](8);
+        selectors[7] = MoneyActions.redeemByKey.selector;
         selectors[0] = MoneyActions.deposit.selector;
         selectors[1] = MoneyActions.redeem.selector;
         selectors[2] = MoneyActions.withdraw.selector;
@@ -314,6 +355,16 @@ contract MoneyInvariants is System {
         vm.assertEq(
             _actions.received(0) + _actions.received(1), distributor.totalClaimed(), "claims were paid once"
         );
+    }
+
+    function invariant_ASessionKeyNeverSpendsMoreThanItsCap() public view {
+        uint256[2] memory keys = [uint256(0xC0FFEE), 0xBEEF];
+        for (uint256 i; i < 2; ++i) {
+            IFeeEscrow.SessionKey memory entry =
+                escrow.sessionKey(vm.addr(keys[i]), vm.addr(_actions.SESSION()));
+            vm.assertLe(entry.spent, entry.cap, "cap");
+            vm.assertEq(entry.spent, _actions.spent(i), "every wei that it moved is counted");
+        }
     }
 
     function invariant_NoRootOverpays() public view {

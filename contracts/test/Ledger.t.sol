@@ -122,6 +122,56 @@ contract InferenceLedgerTest is System {
         ledger.attest(1, false, "report");
     }
 
+    function test_OnlyDrawnValidatorsAttestAndTheHostIsNeverDrawn() public {
+        parameters.set(ParameterKeys.VALIDATOR_DRAW, 2);
+        stakeAs(_host, StakeRoles.VALIDATOR, 1_000_000 ether);
+        address[4] memory others = [account("v1"), account("v2"), account("v3"), _validator];
+        for (uint256 i; i < 3; ++i) {
+            stakeAs(others[i], StakeRoles.VALIDATOR, 5_000 ether);
+        }
+        nextBlock();
+        _post(1);
+        nextBlock();
+        address[] memory drawn = ledger.validatorsOf(1);
+        vm.assertEq(drawn.length, 2, "two");
+        uint256 refused;
+        for (uint256 i; i < 4; ++i) {
+            bool isDrawn = drawn[0] == others[i] || drawn[1] == others[i];
+            if (!isDrawn) {
+                ++refused;
+                vm.expectRevert(
+                    abi.encodeWithSelector(IInferenceLedger.ValidatorNotDrawn.selector, 1, others[i])
+                );
+            }
+            vm.prank(others[i]);
+            ledger.attest(1, true, "report");
+            if (isDrawn) vm.assertTrue(ledger.validatorsOf(1)[0] == drawn[0], "as foreseen");
+        }
+        vm.assertEq(refused, 2, "the others");
+        vm.assertTrue(ledger.isFinal(1), "both drawn attested");
+        vm.prank(_host);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceLedger.ValidatorNotDrawn.selector, 1, _host));
+        ledger.attest(1, true, "report");
+    }
+
+    function test_ADrawWhoseBlockIsOutOfReachTakesALaterHashAndTheSameWeights() public {
+        _post(1);
+        vm.expectRevert(
+            abi.encodeWithSelector(IInferenceLedger.DrawNotReady.selector, 1, block.number)
+        );
+        ledger.drawValidators(1);
+        // Nobody knows the hash of the posting block any more.
+        vm.roll(block.number + 10_000);
+        address late = account("late");
+        stakeAs(late, StakeRoles.VALIDATOR, 1_000_000 ether);
+        vm.assertEq(ledger.drawValidators(1).length, 0, "renewed");
+        nextBlock();
+        address[] memory drawn = ledger.drawValidators(1);
+        vm.assertEq(drawn.length, 1, "one had weight");
+        vm.assertEq(drawn[0], _validator, "whoever had weight then");
+        vm.assertTrue(!ledger.isFinal(1), "not attested");
+    }
+
     function test_TwoThousandReceiptsCostNoMoreThanTheirCalldata() public {
         bytes32[] memory leaves = new bytes32[](2_000);
         for (uint256 i; i < 2_000; ++i) {

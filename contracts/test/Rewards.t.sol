@@ -171,6 +171,137 @@ contract RewardsDistributorTest is System {
         vm.assertEq(address(greedy).balance, 3 ether, "once");
     }
 
+    function test_ARotatedAccountsEarningsGoToItsSuccessorAndAreCountedOnce() public {
+        _activate(_root(6 ether, 4 ether), 10 ether);
+        distributor.claim(_alice, 6 ether, _proof(_bob, 4 ether));
+        _rotate("alice", "alice2");
+        vm.assertEq(distributor.holderOf(_alice), account("alice2"), "holder");
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.NothingToClaim.selector, _alice, 6 ether));
+        distributor.claim(_alice, 6 ether, _proof(_bob, 4 ether));
+        collectFees(10 ether);
+        _activate(_root(13 ether, 7 ether), 20 ether);
+        distributor.claim(_alice, 13 ether, _proof(_bob, 7 ether));
+        vm.assertEq(account("alice2").balance, 7 ether, "what came after");
+        vm.assertEq(_alice.balance, 6 ether, "what came before");
+        _rotate("alice2", "alice3");
+        vm.assertEq(distributor.holderOf(_alice), account("alice3"), "along the chain");
+    }
+
+    function test_AttackWalletRotationTheft() public {
+        uint64 deadline = uint64(block.timestamp + 1 days);
+        address mallory = account("mallory");
+        address safe = account("safe");
+        bytes memory link = _link("alice", safe, deadline);
+
+        // A link to another wallet is worth nothing to whoever sees it.
+        vm.startPrank(mallory);
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.InvalidLinkSignature.selector, _alice));
+        distributor.rotate(_alice, deadline, link);
+        // Nor can one be made without the account's key.
+        bytes memory forged = signed(
+            key("mallory"), distributor.linkDigest(_alice, mallory, distributor.linkNonces(_alice), deadline)
+        );
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.InvalidLinkSignature.selector, _alice));
+        distributor.rotate(_alice, deadline, forged);
+        vm.stopPrank();
+
+        // An old link to a wallet that got into wrong hands is cancelled.
+        bytes memory phished = _link("alice", mallory, deadline);
+        vm.prank(_alice);
+        distributor.cancelLinks();
+        vm.prank(mallory);
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.InvalidLinkSignature.selector, _alice));
+        distributor.rotate(_alice, deadline, phished);
+
+        // After the rotation the old key, even if stolen, decides nothing any more.
+        _rotate("alice", "safe");
+        bytes memory stolen = _link("alice", mallory, deadline);
+        vm.prank(mallory);
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.AlreadyRotated.selector, _alice, safe));
+        distributor.rotate(_alice, deadline, stolen);
+        vm.startPrank(_alice);
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.NotHolder.selector, _alice, safe));
+        distributor.setClaimer(_alice, mallory);
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.NotClaimer.selector, _alice, _alice));
+        distributor.claimTo(_alice, mallory, 6 ether, _proof(_bob, 4 ether));
+        vm.stopPrank();
+    }
+
+    function test_AttackALinkReplayedOnAnotherChainOrContractOrAfterItsDeadline() public {
+        uint64 deadline = uint64(block.timestamp + 1 days);
+        address safe = account("safe");
+        bytes memory link = _link("alice", safe, deadline);
+        RewardsDistributor other =
+            new RewardsDistributor(address(access), parameters, stakes, address(escrow));
+        vm.startPrank(safe);
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.InvalidLinkSignature.selector, _alice));
+        other.rotate(_alice, deadline, link);
+        vm.chainId(10);
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.InvalidLinkSignature.selector, _alice));
+        distributor.rotate(_alice, deadline, link);
+        vm.chainId(31_337);
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.InvalidLinkSignature.selector, _alice));
+        distributor.rotate(_alice, deadline + 1, link);
+        vm.warp(deadline + 1);
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.LinkExpired.selector, deadline));
+        distributor.rotate(_alice, deadline, link);
+        vm.stopPrank();
+    }
+
+    function test_WalletsCannotFollowEachOtherInACircle() public {
+        uint64 deadline = uint64(block.timestamp + 1 days);
+        bytes memory self = _link("alice", _alice, deadline);
+        vm.prank(_alice);
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.InvalidSuccessor.selector, _alice));
+        distributor.rotate(_alice, deadline, self);
+        _rotate("alice", "safe");
+        bytes memory back = _link("safe", _alice, deadline);
+        vm.prank(_alice);
+        vm.expectRevert(abi.encodeWithSelector(IRewardsDistributor.InvalidSuccessor.selector, _alice));
+        distributor.rotate(account("safe"), deadline, back);
+    }
+
+    function test_AClaimerClaimsToWhereItLikesAndStrangersNoMore() public {
+        _activate(_root(6 ether, 4 ether), 10 ether);
+        address claimer = account("claimer");
+        vm.prank(account("mallory"));
+        vm.expectRevert(
+            abi.encodeWithSelector(IRewardsDistributor.NotHolder.selector, account("mallory"), _alice)
+        );
+        distributor.setClaimer(_alice, account("mallory"));
+        vm.prank(_alice);
+        distributor.setClaimer(_alice, claimer);
+        vm.expectRevert(
+            abi.encodeWithSelector(IRewardsDistributor.NotClaimer.selector, address(this), _alice)
+        );
+        distributor.claim(_alice, 6 ether, _proof(_bob, 4 ether));
+        vm.expectRevert(
+            abi.encodeWithSelector(IRewardsDistributor.NotClaimer.selector, address(this), _alice)
+        );
+        distributor.claimTo(_alice, address(this), 6 ether, _proof(_bob, 4 ether));
+        vm.startPrank(claimer);
+        vm.expectRevert(IRewardsDistributor.ZeroAddress.selector);
+        distributor.claimTo(_alice, address(0), 6 ether, _proof(_bob, 4 ether));
+        distributor.claimTo(_alice, account("cold"), 6 ether, _proof(_bob, 4 ether));
+        vm.stopPrank();
+        vm.assertEq(account("cold").balance, 6 ether, "paid");
+        // The claimer of the old wallet is not the new one's.
+        _rotate("alice", "safe");
+        vm.assertEq(distributor.claimerOf(_alice), address(0), "none");
+    }
+
+    function _rotate(string memory from, string memory to) private {
+        uint64 deadline = uint64(block.timestamp + 1 days);
+        bytes memory link = _link(from, account(to), deadline);
+        vm.prank(account(to));
+        distributor.rotate(account(from), deadline, link);
+    }
+
+    function _link(string memory from, address to, uint64 deadline) private view returns (bytes memory) {
+        address by = account(from);
+        return signed(key(from), distributor.linkDigest(by, to, distributor.linkNonces(by), deadline));
+    }
+
     function _activate(bytes32 root, uint256 total) private returns (uint256 id) {
         id = distributor.proposeRoot(root, total, 1, "data");
         vm.warp(block.timestamp + 1 hours);

@@ -203,6 +203,31 @@ def test_asking_from_the_command_line_streams_and_leaves_a_receipt(network: Netw
         (["train", "again", "--datanet", "77"], 1, "77"),
     ],
 )
+def test_a_right_receipt_is_challenged_answered_and_found_right_from_the_command_line(
+    network: Network, client: OpenLedger, tmp_path: Path
+) -> None:
+    receipt = question(network)["id"]
+    challenger = client.send(calls.payouts()).earnings[0].party.address
+
+    def dispute(*arguments: str) -> dict[str, object]:
+        done = openledger("dispute", *arguments, "--json", home=network.home)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    honest = openledger("dispute", "open", receipt, "--as", challenger, home=network.home)
+    assert honest.returncode != 0
+    assert "nothing to dispute" in " ".join(honest.stderr.split())
+    nobody = tmp_path / "shares.json"
+    nobody.write_text("[]")
+    opened = dispute("open", receipt, "--as", challenger, "--shares", str(nobody), "--why", "nobody taught this")
+    number = str(opened["number"])
+    assert opened["state"] == "open"
+    assert dispute("answer", number)["state"] == "answered"
+    decided = dispute("vote", number)
+    assert (decided["state"], decided["upholds"], decided["rejects"]) == ("rejected", 0, 2)
+    assert [row.why for row in client.send(calls.disputes())] == ["nobody taught this"]
+
+
 def test_what_cannot_be_is_one_clear_line_and_a_bad_exit(
     network: Network, command: list[str], code: int, message: str
 ) -> None:

@@ -46,6 +46,9 @@ interface IInferenceLedger {
         uint32[5] split,
         uint32 influencePpm
     );
+    event ValidatorsDrawn(uint256 indexed batchId, address[] validators);
+    /// @notice The block that was to draw is out of reach; the hash of `drawBlock` takes its place.
+    event DrawRenewed(uint256 indexed batchId, uint256 drawBlock);
     event BatchAttested(uint256 indexed batchId, address indexed validator, bool valid, bytes32 report);
 
     error BatchSizeOutOfBounds(uint256 size, uint256 maximum);
@@ -54,6 +57,10 @@ interface IInferenceLedger {
     error WrongSequence(uint256 given, uint256 expected);
     error HostNotActive(address account);
     error ValidatorNotActive(address account);
+    /// @notice `account` is not among the validators that were drawn for the batch.
+    error ValidatorNotDrawn(uint256 batchId, address account);
+    /// @notice Validators can be drawn once block `drawBlock` is over.
+    error DrawNotReady(uint256 batchId, uint256 drawBlock);
     error UnknownBatch(uint256 batchId);
     error AlreadyAttested(uint256 batchId, address validator);
 
@@ -63,7 +70,19 @@ interface IInferenceLedger {
     /// sequences. Nothing checks here that receipts stand behind them: a leaf without a receipt is never paid.
     function post(uint256 firstSequence, bytes calldata leaves) external returns (uint256 batchId);
 
-    /// @notice Puts a validator's finding on record. Needs the stake of a validator now and when the batch was posted.
+    /// @notice Draws the validators that may attest the batch, `validator.draw` of them by their stake when it was posted,
+    /// by a seed that the hash of the block fixed that posted it. Anyone may call it; {attest} draws by itself. If that hash
+    /// is out of reach (8,191 blocks), it only fixes a new block, and the next call draws.
+    /// @return validators Who was drawn; empty if nobody could be.
+    function drawValidators(uint256 batchId) external returns (address[] memory validators);
+
+    /// @notice Who may attest the batch; empty while that is not known, or nobody had weight. Fails in the posting block.
+    function validatorsOf(uint256 batchId) external view returns (address[] memory);
+
+    /// @notice Whether drawn validators with two thirds of the drawn weight have attested the batch valid.
+    function isFinal(uint256 batchId) external view returns (bool);
+
+    /// @notice Puts a validator's finding on record. Needs to be drawn, and the stake of a validator now and then.
     /// @param report Hash of the published report.
     function attest(uint256 batchId, bool valid, bytes32 report) external;
 

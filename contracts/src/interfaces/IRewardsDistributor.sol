@@ -20,6 +20,7 @@ interface IRewardsDistributor {
         uint64 proposedBlock;
         bool disabled;
         uint256 attestedWeight;
+        address proposer;
     }
 
     event FeesCollected(uint256 amount, uint256 totalCollected);
@@ -34,7 +35,15 @@ interface IRewardsDistributor {
     event RootAttested(uint256 indexed rootId, address indexed validator, uint256 weight);
     event RootActivated(uint256 indexed rootId, bytes32 root, uint256 total);
     event RootDisabled(uint256 indexed rootId);
-    event Claimed(address indexed account, uint256 amount, uint256 cumulative);
+    event Claimed(address indexed account, address indexed to, uint256 amount, uint256 cumulative);
+    /// @notice `claimer` may claim for `account`, and nobody else but its holder; anyone may again if it is 0.
+    event ClaimerSet(address indexed account, address indexed claimer);
+    /// @notice What `account` earned and will earn belongs to `successor` from now on.
+    event WalletRotated(address indexed account, address indexed successor);
+    /// @notice Links of `account` that were signed before and not used are worth nothing.
+    event LinksCancelled(address indexed account, uint256 nonce);
+    event RootsHeld(uint256 indexed holdId, uint256 fromRoot, uint256 throughRoot, uint256 batchId);
+    event HoldReleased(uint256 indexed holdId);
 
     error NotEscrow(address account);
     error ZeroAddress();
@@ -48,6 +57,18 @@ interface IRewardsDistributor {
     error RootNotReady(uint256 rootId, uint256 activationTime);
     error ValidatorNotActive(address account);
     error AlreadyAttested(uint256 rootId, address validator);
+    /// @notice A dispute keeps the root from activation.
+    error RootIsHeld(uint256 rootId);
+    /// @notice `sender` may not claim for `account`: it has a claimer, or the money was to go to another account.
+    error NotClaimer(address sender, address account);
+    /// @notice Only the wallet that holds the account now decides about it.
+    error NotHolder(address sender, address holder);
+    error LinkExpired(uint64 deadline);
+    error AlreadyRotated(address account, address successor);
+    /// @notice A wallet cannot follow itself, nor one that it has left behind.
+    error InvalidSuccessor(address successor);
+    /// @notice `account` did not sign this link to the caller, or it was used or cancelled.
+    error InvalidLinkSignature(address account);
     error NoActiveRoot();
     error InvalidProof(address account, uint256 cumulative);
     error NothingToClaim(address account, uint256 claimed);
@@ -72,15 +93,65 @@ interface IRewardsDistributor {
     /// claim; a settler can propose a right one.
     function disable(uint256 rootId) external;
 
-    /// @notice Pays `account` what it has earned under the active root and not claimed before. Anyone may call it.
+    /// @notice Pays what `account` has earned under the active root and not claimed before to the wallet that holds it. Anyone
+    /// may call it, unless a claimer is set.
     function claim(address account, uint256 cumulative, bytes32[] calldata proof)
         external
         returns (uint256 amount);
+
+    /// @notice {claim}, paid to `to`. Only by the account's holder or claimer.
+    function claimTo(address account, address to, uint256 cumulative, bytes32[] calldata proof)
+        external
+        returns (uint256 amount);
+
+    /// @notice Lets `claimer` claim for `account` to any receiver, and ends claims by strangers; 0 takes it back. Only by the
+    /// account's holder. A claimer can take all earnings: appoint nobody but yourself or a contract that you know.
+    function setClaimer(address account, address claimer) external;
+
+    /// @notice Moves all that `account` has earned and will earn to the caller, for good. `account` must have signed
+    /// `WalletLink(account, successor, nonce, deadline)` with the caller as successor: a link is worth nothing to anyone
+    /// else, in another contract or on another chain, twice, or after its deadline.
+    /// @dev Whoever has the account's key can sign a link: rotate before a key that may be known to others is used by them.
+    /// What the account did outside this contract (stakes, models, Datanets) stays where it is.
+    function rotate(address account, uint64 deadline, bytes calldata signature) external;
+
+    /// @notice Makes every link that the caller has signed and nobody has used worthless.
+    function cancelLinks() external;
+
+    /// @notice Keeps all roots that are proposed, not activated, and count in batch `batchId` from activation.
+    /// Restricted to the court of disputes.
+    /// @return holdId Number of the hold; 0 if there is no such root.
+    function hold(uint256 batchId) external returns (uint256 holdId);
+
+    /// @notice Keeps one root from activation. Restricted to the court of disputes.
+    function holdRoot(uint256 rootId) external returns (uint256 holdId);
+
+    /// @notice Ends a hold; an unknown one is no matter. Restricted to the court of disputes.
+    function release(uint256 holdId) external;
+
+    /// @notice Disables the roots under a hold, 64 at a time, and ends the hold with the last. Restricted to the court of
+    /// disputes.
+    function strike(uint256 holdId) external returns (bool done);
 
     function totalCollected() external view returns (uint256);
     function totalClaimed() external view returns (uint256);
     function claimed(address account) external view returns (uint256);
     function rootCount() external view returns (uint256);
+    /// @notice Wallet that holds what `account` earns: itself, or the last of its successors.
+    function holderOf(address account) external view returns (address holder);
+    /// @notice Wallet to which `account` was rotated; 0 if it was not.
+    function successorOf(address account) external view returns (address);
+    function claimerOf(address account) external view returns (address);
+    /// @notice Nonce of the next link of `account`.
+    function linkNonces(address account) external view returns (uint256);
+    /// @notice EIP-712 digest of a link.
+    function linkDigest(address account, address successor, uint256 nonce, uint64 deadline)
+        external
+        view
+        returns (bytes32);
+    /// @notice Id of the root that was activated last, even if it is disabled since.
+    function lastActivated() external view returns (uint256);
+    function isHeld(uint256 rootId) external view returns (bool);
     /// @notice Id of the active root; 0 if there is none.
     function activeRootId() external view returns (uint256);
     function rootOf(uint256 rootId) external view returns (Root memory);

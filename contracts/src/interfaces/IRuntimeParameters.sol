@@ -28,6 +28,8 @@ interface IRuntimeParameters {
     error AppealNotLarger(uint256 appeal, uint256 first);
     /// @notice A reviewer needs a stake of `minimum`, of which only `cap` would count.
     error CapBelowMinimum(uint256 cap, uint256 minimum);
+    /// @notice The parts of what a dispute's loser loses add up to `sum` ppm, more than a whole.
+    error DisputeSharesExceedWhole(uint256 sum);
     /// @notice `keys` names and `values` values were given.
     error LengthMismatch(uint256 keys, uint256 values);
 

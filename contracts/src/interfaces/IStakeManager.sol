@@ -35,7 +35,8 @@ interface IStakeManager {
     /// @notice Brings an account's weight in line with a minimum that changed since its last move. Anyone may call it.
     function refresh(uint8 role, address account) external;
 
-    /// @notice Takes up to `amount`, and at most `slash.cap` of the whole stake, from an account; the leaving part last.
+    /// @notice Takes up to `amount` from an account, the leaving part last. All slashings within `slash.round` seconds of the
+    /// first together take at most `slash.cap` of the stake that there was at that first one.
     /// Restricted to slashers.
     /// @return slashed What was taken and sent to `to`, in wei.
     function slash(uint8 role, address account, uint256 amount, address to, string calldata reason)

@@ -54,4 +54,24 @@ library ParameterKeys {
 
     /// @dev Largest part of an account's stake that one slashing may take, in ppm.
     bytes32 internal constant SLASH_CAP = "slash.cap";
+
+    /// @dev Seconds over which slashings of one account add up under the cap.
+    bytes32 internal constant SLASH_ROUND = "slash.round";
+
+    /// @dev Validators drawn for each batch.
+    bytes32 internal constant VALIDATOR_DRAW = "validator.draw";
+
+    /// @dev Disputes: bond of each side in wei; seconds after posting in which a receipt can be challenged; seconds to
+    /// answer, to commit, to reveal; jurors; wei taken from the stake of who was wrong; penalty of a juror without a
+    /// verdict in wei; parts in ppm of what the loser loses that go to the winner and to the jurors of the majority.
+    bytes32 internal constant DISPUTE_BOND = "dispute.bond";
+    bytes32 internal constant DISPUTE_WINDOW = "dispute.window";
+    bytes32 internal constant DISPUTE_ANSWER = "dispute.answer";
+    bytes32 internal constant DISPUTE_COMMIT = "dispute.commit";
+    bytes32 internal constant DISPUTE_REVEAL = "dispute.reveal";
+    bytes32 internal constant DISPUTE_JURY = "dispute.jury";
+    bytes32 internal constant DISPUTE_SLASH = "dispute.slash";
+    bytes32 internal constant DISPUTE_NOREVEAL = "dispute.noreveal";
+    bytes32 internal constant DISPUTE_REWARD = "dispute.reward";
+    bytes32 internal constant DISPUTE_JURORS = "dispute.jurors";
 }

@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {AccessManager} from "@openzeppelin/contracts/access/manager/AccessManager.sol";
 import {DatanetAccess} from "../../src/DatanetAccess.sol";
 import {DatanetRegistry} from "../../src/DatanetRegistry.sol";
+import {Disputes} from "../../src/Disputes.sol";
 import {FeeEscrow} from "../../src/FeeEscrow.sol";
 import {InferenceLedger} from "../../src/InferenceLedger.sol";
 import {ModelRegistry} from "../../src/ModelRegistry.sol";
@@ -19,6 +20,7 @@ import {Test} from "./Test.sol";
 /// @dev The contracts as they stand after deployment, with this test as governance, settler and guardian in one.
 abstract contract System is Test {
     uint64 internal constant SLASHER = 1;
+    uint64 internal constant COURT = 4;
 
     AccessManager internal access;
     RuntimeParameters internal parameters;
@@ -30,6 +32,7 @@ abstract contract System is Test {
     InferenceLedger internal ledger;
     RewardsDistributor internal distributor;
     FeeEscrow internal escrow;
+    Disputes internal disputes;
     address internal treasury = address(new Till());
 
     function setUp() public virtual {
@@ -48,6 +51,14 @@ abstract contract System is Test {
         distributor = new RewardsDistributor(address(access), parameters, stakes, predicted);
         escrow = new FeeEscrow(parameters, distributor);
         vm.assertEq(address(escrow), predicted, "the escrow's address was foreseen");
+
+        disputes = new Disputes(parameters, stakes, ledger, distributor, treasury);
+        access.grantRole(SLASHER, address(disputes), 0);
+        access.grantRole(COURT, address(disputes), 0);
+        bytes4[] memory court = new bytes4[](4);
+        (court[0], court[1]) = (RewardsDistributor.hold.selector, RewardsDistributor.holdRoot.selector);
+        (court[2], court[3]) = (RewardsDistributor.release.selector, RewardsDistributor.strike.selector);
+        access.setTargetFunctionRole(address(distributor), court, COURT);
 
         bytes4[] memory slash = new bytes4[](1);
         slash[0] = StakeManager.slash.selector;

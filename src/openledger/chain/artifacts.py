@@ -15,12 +15,16 @@ from openledger.primitives import NotFoundError, from_hex, keccak
 
 CONTRACTS = (
     "AccessManager",
+    "AgentRegistry",
     "CommunityDistributor",
     "DatanetAccess",
     "DatanetRegistry",
+    "Disputes",
     "FeeEscrow",
     "GOPEN",
+    "HostRegistry",
     "InferenceLedger",
+    "InferenceMarket",
     "ModelRegistry",
     "OPEN",
     "OpenLedgerGovernor",

@@ -1,7 +1,7 @@
 """Putting the contracts on a chain, moving the whole supply to where the allocation says, and handing over control.
 
 After :func:`deploy` the deployer has no rights left: the timelock owns the access manager and is the treasury, the governor
-alone can queue in the timelock, the escrow alone can pay into the distributor, the Datanet registry alone can slash.
+alone can queue in the timelock, the escrow alone can pay into the distributor, the Datanet registry and the court alone slash.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from openledger.primitives import (
 if TYPE_CHECKING:
     from openledger.chain.client import Chain
 
-ADMIN_ROLE, SLASHER_ROLE, SETTLER_ROLE, GUARDIAN_ROLE = 0, 1, 2, 3
+ADMIN_ROLE, SLASHER_ROLE, SETTLER_ROLE, GUARDIAN_ROLE, COURT_ROLE = 0, 1, 2, 3, 4
 """Roles of the access manager. Admin is the timelock's; the others are named in docs/contracts.md."""
 
 ZERO_ADDRESS = "0x" + "00" * 20
@@ -325,6 +325,18 @@ class _Deploying:
             "RewardsDistributor", ["address"] * 4, [at["AccessManager"], parameters, stakes, escrow]
         )
         self._create("FeeEscrow", ["address", "address"], [parameters, distributor])
+        self._create(
+            "InferenceMarket",
+            ["address"] * 4,
+            [at["InferenceLedger"], at["FeeEscrow"], at["ModelRegistry"], stakes],
+        )
+        self._create("HostRegistry", ["address"] * 2, [stakes, at["ModelRegistry"]])
+        self._create("AgentRegistry", ["address"] * 2, [at["ModelRegistry"], stakes])
+        self._create(
+            "Disputes",
+            ["address"] * 5,
+            [parameters, stakes, at["InferenceLedger"], distributor, at["TimelockController"]],
+        )
 
     def _create_vesting(self, launch: int) -> None:
         month = self._allocation.month_seconds
@@ -348,11 +360,14 @@ class _Deploying:
             ("StakeManager", "slash", SLASHER_ROLE),
             ("RewardsDistributor", "proposeRoot", SETTLER_ROLE),
             ("RewardsDistributor", "disable", GUARDIAN_ROLE),
+            *(("RewardsDistributor", name, COURT_ROLE) for name in ("hold", "holdRoot", "release", "strike")),
         )
         for name, function, role in selectors:
             self._send(access.setTargetFunctionRole(at[name], [selector(name, function)], role))
         grants = (
             (SLASHER_ROLE, at["DatanetRegistry"], "slasher"),
+            (SLASHER_ROLE, at["Disputes"], "slasher"),
+            (COURT_ROLE, at["Disputes"], "court"),
             (SETTLER_ROLE, deployment.settler, "settler"),
             (GUARDIAN_ROLE, deployment.guardian, "guardian"),
         )

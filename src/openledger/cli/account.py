@@ -33,6 +33,34 @@ def list_accounts(home: HomeOption = None, json: JsonOption = False) -> None:
     )
 
 
+@app.command()
+def rotate(
+    account: Annotated[str, typer.Argument(help="Address whose earnings move; this node must hold its key.")],
+    successor: Annotated[str, typer.Argument(help="The new wallet; this node must hold its key too.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Move all that an account has earned and will earn to a new wallet, for good."""
+    with network(home) as client:
+        moved = client.send(calls.rotate_wallet(account, successor))
+    print_json(moved) if json else console.print(
+        f"{moved['holder']} holds the earnings of {account} now", soft_wrap=True
+    )
+
+
+@app.command()
+def delegate(
+    account: Annotated[str, typer.Argument(help="Address for which another may claim.")],
+    claimer: Annotated[str, typer.Argument(help="Who may claim, to any receiver; the zero address takes it back.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let another account claim for this one; strangers cannot any more."""
+    with network(home) as client:
+        made = client.send(calls.delegate_claims(account, claimer))
+    print_json(made) if json else console.print(f"{made['claimer']} claims for {account} now", soft_wrap=True)
+
+
 def claim(
     account: Annotated[str, typer.Argument(help="Address whose earnings to claim; they can only go to that account.")],
     home: HomeOption = None,

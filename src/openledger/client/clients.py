@@ -111,6 +111,36 @@ class _Calls:
     def claim(account: str) -> Call[dict[str, int]]:
         return Call("POST", f"/api/claims/{account}", dict[str, int])
 
+    disputes = staticmethod(lambda: Call[list[views.DisputeRow]]("GET", "/api/disputes", list[views.DisputeRow]))
+
+    @staticmethod
+    def open_dispute(
+        account: str, receipt: str, why: str, shares: list[tuple[str, int]] | None = None
+    ) -> Call[views.DisputeRow]:
+        body = {"account": account, "receipt": receipt, "why": why, "shares": shares}
+        return Call("POST", "/api/disputes", views.DisputeRow, body=body, timeout=_LONG)
+
+    @staticmethod
+    def open_root_dispute(account: str, root: int, why: str) -> Call[views.DisputeRow]:
+        body = {"account": account, "root": root, "why": why}
+        return Call("POST", "/api/disputes/roots", views.DisputeRow, body=body)
+
+    @staticmethod
+    def answer_dispute(number: int, account: str = "") -> Call[views.DisputeRow]:
+        return Call("POST", f"/api/disputes/{number}/answer", views.DisputeRow, body={"account": account})
+
+    @staticmethod
+    def advance_dispute(number: int) -> Call[views.DisputeRow]:
+        return Call("POST", f"/api/disputes/{number}/advance", views.DisputeRow, timeout=_LONG)
+
+    @staticmethod
+    def rotate_wallet(account: str, successor: str) -> Call[dict[str, str]]:
+        return Call("POST", f"/api/accounts/{account}/successor", dict[str, str], body={"address": successor})
+
+    @staticmethod
+    def delegate_claims(account: str, claimer: str) -> Call[dict[str, str]]:
+        return Call("POST", f"/api/accounts/{account}/claimer", dict[str, str], body={"address": claimer})
+
     @staticmethod
     def train(datanet: int, version: int, name: str, recipe: dict[str, Any]) -> Call[dict[str, str]]:
         body = {"datanet": datanet, "version": version, "name": name, "recipe": recipe}

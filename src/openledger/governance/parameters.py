@@ -54,7 +54,19 @@ _MEANINGS: dict[str, tuple[Unit, str]] = {
     "model.approval": (Unit.SWITCH, "whether a model needs the approval of a vote before it may answer"),
     "model.lineage": (Unit.PPM, "largest part of the builder's share that a model may ask of those built on it"),
     "datanet.owner": (Unit.PPM, "largest part of a Datanet's own income that its owner may keep"),
-    "slash.cap": (Unit.PPM, "largest part of an account's stake that one slashing may take"),
+    "slash.cap": (Unit.PPM, "largest part of an account's stake that the slashings of one round may take"),
+    "slash.round": (Unit.SECONDS, "time over which slashings of one account add up under the cap"),
+    "validator.draw": (Unit.COUNT, "validators drawn to attest a batch"),
+    "dispute.bond": (Unit.WEI, "bond of each side of a dispute"),
+    "dispute.window": (Unit.SECONDS, "time after posting in which a receipt can be challenged"),
+    "dispute.answer": (Unit.SECONDS, "time to answer a challenge before it is upheld"),
+    "dispute.commit": (Unit.SECONDS, "time that a dispute's jurors have to commit to their verdicts"),
+    "dispute.reveal": (Unit.SECONDS, "time that a dispute's jurors have to reveal their verdicts"),
+    "dispute.jury": (Unit.COUNT, "validators drawn to judge a dispute"),
+    "dispute.slash": (Unit.WEI, "stake taken from who was found wrong"),
+    "dispute.noreveal": (Unit.WEI, "penalty for a dispute's juror that reveals no verdict"),
+    "dispute.reward": (Unit.PPM, "part of what a dispute's loser loses that goes to the winner"),
+    "dispute.jurors": (Unit.PPM, "part of what a dispute's loser loses that goes to the jurors of the majority"),
 }
 
 

@@ -105,6 +105,39 @@ class VoteRequest:
     support: str
 
 
+@dataclass(frozen=True)
+class NewDispute:
+    """A challenge of a receipt by an account of this node; ``shares`` are [record hash, ppm] pairs, None to recompute."""
+
+    account: str
+    receipt: str
+    why: str = ""
+    shares: list[tuple[str, int]] | None = None
+
+
+@dataclass(frozen=True)
+class NewRootDispute:
+    """A challenge of a payout root by an account of this node."""
+
+    account: str
+    root: int
+    why: str
+
+
+@dataclass(frozen=True)
+class AccountOrNone:
+    """An account whose key this node holds; empty for the node's own choice."""
+
+    account: str = ""
+
+
+@dataclass(frozen=True)
+class OtherAccount:
+    """The address of another account."""
+
+    address: str
+
+
 def router(node: Node) -> APIRouter:
     """The routes over one node."""
     routes = APIRouter(prefix="/api", tags=["node"])
@@ -209,6 +242,35 @@ def router(node: Node) -> APIRouter:
     @routes.post("/claims/{account}", dependencies=acts)
     def claim(account: str) -> Amount:
         return Amount(node.claim(account))
+
+    @routes.get("/disputes")
+    def disputes() -> list[views.DisputeRow]:
+        return node.disputes()
+
+    @routes.post("/disputes", dependencies=acts)
+    def open_dispute(body: NewDispute) -> views.DisputeRow:
+        return node.open_dispute(body.account, body.receipt, body.why, body.shares)
+
+    @routes.post("/disputes/roots", dependencies=acts)
+    def open_root_dispute(body: NewRootDispute) -> views.DisputeRow:
+        return node.open_root_dispute(body.account, body.root, body.why)
+
+    @routes.post("/disputes/{number}/answer", dependencies=acts)
+    def answer_dispute(number: int, body: AccountOrNone) -> views.DisputeRow:
+        return node.answer_dispute(number, body.account)
+
+    @routes.post("/disputes/{number}/advance", dependencies=acts)
+    def advance_dispute(number: int) -> views.DisputeRow:
+        return node.advance_dispute(number)
+
+    @routes.post("/accounts/{account}/successor", dependencies=acts)
+    def rotate_wallet(account: str, body: OtherAccount) -> dict[str, str]:
+        return {"holder": node.rotate_wallet(account, body.address)}
+
+    @routes.post("/accounts/{account}/claimer", dependencies=acts)
+    def delegate_claims(account: str, body: OtherAccount) -> dict[str, str]:
+        node.delegate_claims(account, body.address)
+        return {"claimer": body.address}
 
     @routes.post("/training", dependencies=acts)
     def train(body: TrainingRequest) -> dict[str, str]:

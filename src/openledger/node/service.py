@@ -16,6 +16,7 @@ from openledger.datanets import Record
 from openledger.node import views
 from openledger.node.audit import verify_here
 from openledger.node.curating import Curation
+from openledger.node.disputing import Court
 from openledger.node.home import Home
 from openledger.node.people import CONSUMER, HOST, SETTLER, VALIDATORS
 from openledger.node.reading import Reader
@@ -25,7 +26,17 @@ from openledger.node.settling import Settled, Settler
 from openledger.node.training import Trainer
 from openledger.openlora import Piece
 from openledger.primitives import InputError, NotFoundError
-from openledger.settlement import ChainEscrow, VoucherBook, claim, next_sequence, set_session_key
+from openledger.settlement import (
+    ChainEscrow,
+    VoucherBook,
+    claim,
+    holder_of,
+    next_sequence,
+    rotate,
+    set_claimer,
+    set_session_key,
+    sign_link,
+)
 from openledger.storage import BlobStore, Database, PartyRecord
 from openledger.studio import ApiKey, DatabaseReceiptStore, DatabaseVoucherStore, InferenceService, Prompt, Sampling
 
@@ -176,6 +187,20 @@ class Node:
         )
 
     @cached_property
+    def court(self) -> Court:
+        """Disputes of receipts and payout roots."""
+        wallets = [self.keys.wallet(name) for name in VALIDATORS]
+        return Court(
+            self.chain,
+            self.blobs,
+            self.receipts_store,
+            self.shelf.recompute,
+            host=self.host,
+            jurors=list(zip(wallets, self.settler.validators, strict=True)),
+            party=self.reader.party,
+        )
+
+    @cached_property
     def trainer(self) -> Trainer:
         """Runs fine-tuning jobs."""
         return Trainer(self)
@@ -321,6 +346,39 @@ class Node:
             NotFoundError: there is nothing more to claim.
         """
         return claim(self.chain, self.keys.wallet(SETTLER), address, self.reader.active_payouts())
+
+    def disputes(self) -> list[views.DisputeRow]:
+        """All disputes, newest first."""
+        return self.court.rows()
+
+    def open_dispute(
+        self, account: str, receipt: str, why: str, shares: list[tuple[str, int]] | None = None
+    ) -> views.DisputeRow:
+        """Challenges a receipt as an account whose key this node holds; see :meth:`Court.open`."""
+        return self.court.open(self._wallet_of(account), receipt, why, shares)
+
+    def open_root_dispute(self, account: str, number: int, why: str) -> views.DisputeRow:
+        """Challenges a payout root as an account whose key this node holds."""
+        return self.court.open_root(self._wallet_of(account), number, why)
+
+    def answer_dispute(self, number: int, account: str = "") -> views.DisputeRow:
+        """Answers a challenge, as this node's host if no account is named."""
+        return self.court.answer(number, self._wallet_of(account) if account else None)
+
+    def advance_dispute(self, number: int) -> views.DisputeRow:
+        """Does what can be done now in a dispute; see :meth:`Court.advance`."""
+        return self.court.advance(number)
+
+    def rotate_wallet(self, account: str, successor: str) -> str:
+        """Moves an account's earnings to another wallet for good, both of whose keys this node holds; returns the holder."""
+        old, new = self._wallet_of(account), self._wallet_of(successor)
+        link, signature = sign_link(self.chain, old, new.address)
+        rotate(self.chain, new, link, signature)
+        return holder_of(self.chain, old.address)
+
+    def delegate_claims(self, account: str, claimer: str) -> None:
+        """Lets ``claimer`` claim for an account whose holder's key is here; the zero address takes it back."""
+        set_claimer(self.chain, self._wallet_of(holder_of(self.chain, account)), account, claimer)
 
     def start_training(self, datanet: int, version: int, recipe: dict[str, Any], name: str) -> str:
         """Starts a fine-tuning job in the background; returns its id."""

@@ -100,6 +100,11 @@ class Settler:
         self._validators = [Validator(chain, wallet, blobs, self._shown, recompute) for wallet in validators]
         self._lock = threading.Lock()
 
+    @property
+    def validators(self) -> list[Validator]:
+        """The validators that this node runs."""
+        return list(self._validators)
+
     def waiting(self) -> int:
         """How many receipts are signed and not posted."""
         return len(self._receipts.bodies(next_sequence(self._chain, self._host.address)))
@@ -120,6 +125,8 @@ class Settler:
                 posted = post_batch(self._chain, self._host, waiting[start : start + self._batch_size])
                 batches.append(posted)
                 for validator in self._validators:
+                    if not validator.is_drawn(posted.number):
+                        continue
                     reports.append(validator.attest(posted.number))
                     for finding in reports[-1].findings:
                         _LOG.warning("batch %d, receipt %d: %s", posted.number, finding.sequence, finding.problem)

@@ -371,6 +371,30 @@ class ProposalRow:
 
 
 @dataclass(frozen=True)
+class DisputeRow:
+    """One dispute: what it is about, who is in it, where it stands, and why. ``bond`` is each side's, in wei.
+
+    ``subject`` is the batch of receipt ``sequence``, or the payout root; ``upholds`` and ``rejects`` count revealed verdicts.
+    """
+
+    number: int
+    kind: str
+    state: str
+    subject: int
+    sequence: int
+    challenger: Party
+    accused: Party
+    defender: Party | None
+    bond: Wei
+    answer_end: int
+    reveal_end: int
+    upholds: int
+    rejects: int
+    jury: Sequence[Party]
+    why: str
+
+
+@dataclass(frozen=True)
 class GovernanceView:
     """Parameters, proposals and voting power."""
 

@@ -1,7 +1,7 @@
 """The typed messages that people sign (EIP-712), under the domain ``OpenLedger`` version ``1``.
 
-The verifying contract is DatanetRegistry for a contribution, FeeEscrow for a voucher, InferenceLedger for a receipt:
-a signature is worth nothing on another chain or for another contract.
+The verifying contract is DatanetRegistry for a contribution, FeeEscrow for a voucher, InferenceLedger for a receipt,
+RewardsDistributor for a wallet link: a signature is worth nothing on another chain or for another contract.
 """
 
 from __future__ import annotations
@@ -130,6 +130,18 @@ class Receipt(_TypedMessage):
         "uint256", "uint256", "address", "address", "bytes32", "bytes32",
         "uint32", "uint32", "uint128", "bytes32", "uint256", "uint64",
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WalletLink(_TypedMessage):
+    """That all earnings of ``account`` belong to ``successor`` from now on; ``deadline`` in Unix seconds."""
+
+    account: str
+    successor: str
+    nonce: int
+    deadline: int
+
+    SOLIDITY: ClassVar[tuple[str, ...]] = ("address", "address", "uint256", "uint64")
 
 
 def sign(message: _TypedMessage, domain: Domain, account: Signer) -> bytes:

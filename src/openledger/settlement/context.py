@@ -26,6 +26,9 @@ from openledger.primitives import (
 from openledger.settlement.payouts import Terms
 from openledger.settlement.terms import Accuracy, Attestation, Batch, FeeSplit, Model, Origin, Version, VersionId
 
+_RECEIPT = 0
+"""Kind of a dispute about a receipt; see :class:`openledger.settlement.disputes.DisputeKind`."""
+
 
 class Blobs(Protocol):
     """Public content-addressed blobs, such as :class:`openledger.storage.BlobStore`."""
@@ -120,6 +123,8 @@ class TermsReader:
         attestations = defaultdict(list)
         for log in self._logs("InferenceLedger", "BatchAttested", block):
             attestations[log["args"]["batchId"]].append((log["args"]["validator"], log["args"]["valid"]))
+        challenged = self._challenged(block)
+        disabled = {log["args"]["batchId"] for log in self._logs("Disputes", "BatchDisabled", block)}
         for log in self._logs("InferenceLedger", "BatchPosted", block):
             posted = log["args"]
             number = posted["batchId"]
@@ -136,7 +141,19 @@ class TermsReader:
                     Attestation(validator, self._weight(log["blockNumber"], validator), valid)
                     for validator, valid in attestations[number]
                 ),
+                challenged=frozenset(challenged[number]),
+                disabled=number in disabled,
             )
+
+    def _challenged(self, block: int) -> Mapping[int, set[int]]:
+        """Sequences of receipts under an open challenge, by batch."""
+        decided = {log["args"]["id"] for log in self._logs("Disputes", "DisputeResolved", block)}
+        found: defaultdict[int, set[int]] = defaultdict(set)
+        for log in self._logs("Disputes", "DisputeOpened", block):
+            opened = log["args"]
+            if opened["kind"] == _RECEIPT and opened["id"] not in decided:
+                found[opened["subject"]].add(opened["sequence"])
+        return found
 
     def _weight(self, block: int, validator: str) -> int:
         key = (block, validator)

@@ -9,7 +9,15 @@ from eth_account.signers.local import LocalAccount
 from web3.logs import DISCARD
 
 from openledger.chain import Chain
-from openledger.primitives import InputError, NotFoundError, PaymentError, format_open
+from openledger.primitives import (
+    InputError,
+    NotFoundError,
+    PaymentError,
+    WalletLink,
+    check_signature,
+    format_open,
+    sign,
+)
 from openledger.settlement.context import Blobs
 from openledger.settlement.documents import PayoutDocument
 from openledger.settlement.payouts import Payouts, Role
@@ -130,8 +138,9 @@ def active_payouts(chain: Chain, blobs: Blobs) -> Payouts:
     return load_document(blobs, root.data_hash).payouts
 
 
-def claim(chain: Chain, wallet: LocalAccount, account: str, payouts: Payouts) -> int:
-    """Pays ``account`` what it has earned under the active root and not drawn; returns wei. ``wallet`` pays the gas.
+def claim(chain: Chain, wallet: LocalAccount, account: str, payouts: Payouts, *, to: str | None = None) -> int:
+    """Pays the holder of ``account`` what it has earned under the active root and not drawn; returns wei. ``wallet`` pays
+    the gas. With ``to`` the money goes there, and ``wallet`` must be the account's holder or claimer.
 
     Raises:
         InputError: the account has earned nothing.
@@ -145,8 +154,56 @@ def claim(chain: Chain, wallet: LocalAccount, account: str, payouts: Payouts) ->
     drawn = int(chain.call(distributor.functions.claimed(account)))
     if drawn >= earned:
         raise NotFoundError(f"{account} has claimed all of its {format_open(earned)} OPEN; wait for the next payout")
-    receipt = chain.send(wallet, distributor.functions.claim(account, earned, payouts.proof(account)))
+    proof = payouts.proof(account)
+    if to is None:
+        call = distributor.functions.claim(account, earned, proof)
+    else:
+        call = distributor.functions.claimTo(account, to, earned, proof)
+    receipt = chain.send(wallet, call)
     return int(distributor.events.Claimed().process_receipt(receipt, errors=DISCARD)[0]["args"]["amount"])
+
+
+def holder_of(chain: Chain, account: str) -> str:
+    """The wallet that holds what ``account`` earns: itself, or the last wallet that it was rotated to."""
+    return str(chain.call(chain.contract(DISTRIBUTOR).functions.holderOf(account)))
+
+
+def sign_link(chain: Chain, account: LocalAccount, successor: str, seconds: int = 3_600) -> tuple[WalletLink, bytes]:
+    """A link by which ``successor`` can take over all that ``account`` has earned and will earn, and its signature.
+
+    Only ``successor`` can use it, once, for ``seconds``; ``cancelLinks`` on the distributor makes it worthless before.
+
+    Raises:
+        InputError: an account cannot follow itself.
+    """
+    if successor == account.address:
+        raise InputError(f"{successor} cannot follow itself; name the new wallet")
+    nonce = int(chain.call(chain.contract(DISTRIBUTOR).functions.linkNonces(account.address)))
+    link = WalletLink(account.address, successor, nonce, chain.time() + seconds)
+    return link, sign(link, chain.domain(DISTRIBUTOR), account)
+
+
+def rotate(chain: Chain, successor: LocalAccount, link: WalletLink, signature: bytes) -> None:
+    """Moves the earnings of the link's account to ``successor``, for good.
+
+    Raises:
+        InputError: the link names another successor.
+        SignatureError: its account did not sign it; nothing was sent.
+        RevertError: ``LinkExpired``, ``AlreadyRotated``, ``InvalidSuccessor``, ``InvalidLinkSignature`` if it was cancelled.
+    """
+    if link.successor != successor.address:
+        raise InputError(f"the link is made out to {link.successor}, not to {successor.address}")
+    check_signature(link, chain.domain(DISTRIBUTOR), signature, link.account)
+    chain.send(successor, chain.contract(DISTRIBUTOR).functions.rotate(link.account, link.deadline, signature))
+
+
+def set_claimer(chain: Chain, holder: LocalAccount, account: str, claimer: str) -> None:
+    """Lets ``claimer`` claim for ``account``, and strangers no more; the zero address takes it back.
+
+    Raises:
+        RevertError: ``NotHolder`` if ``holder`` does not hold the account.
+    """
+    chain.send(holder, chain.contract(DISTRIBUTOR).functions.setClaimer(account, claimer))
 
 
 def earnings(chain: Chain, account: str, active: Payouts, newest: Payouts | None = None) -> Earnings:

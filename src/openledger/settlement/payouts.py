@@ -50,6 +50,8 @@ class Hold(StrEnum):
     UNPUBLISHED = "its body is not published"
     NOT_THE_LEAF = "its published body is not what was posted on chain"
     DISPUTED = "validators dispute its batch"
+    CHALLENGED = "it is challenged and not decided yet"
+    DISABLED = "a jury found a receipt of its batch wrong"
     UNKNOWN_MODEL = "its model was not registered when the batch was posted"
     UNKNOWN_EVALUATION = "its model's evaluation is not published"
     UNKNOWN_VERSION = "the records of its model's Datanet version are not published"
@@ -247,6 +249,10 @@ class _Settlement:
     def add(self, batch: Batch, body: ReceiptBody) -> Hold | None:
         """Adds one receipt, or says why it must wait."""
         receipt, fee = body.receipt, body.receipt.fee
+        if batch.disabled:
+            return Hold.DISABLED
+        if receipt.sequence in batch.challenged:
+            return Hold.CHALLENGED
         if batch.disputed:
             return Hold.DISPUTED
         model = self._terms.models.get(receipt.model)

@@ -67,13 +67,28 @@ def proposed_roots(chain: Chain) -> list[ProposedRoot]:
     ]
 
 
-def newest_root(chain: Chain, *, before: int | None = None) -> ProposedRoot | None:
-    """The newest root that is not disabled, below the number ``before`` if given; None if there is none."""
+def newest_root(chain: Chain, *, before: int | None = None, as_of_block: int | None = None) -> ProposedRoot | None:
+    """The newest root that is neither disabled nor was held by a dispute at the end of ``as_of_block`` (the latest block by
+    default), below the number ``before`` if given; None if there is none.
+    """
     disabled = {log["args"]["rootId"] for log in chain.events(DISTRIBUTOR, "RootDisabled")}
+    released = {log["args"]["holdId"] for log in chain.events(DISTRIBUTOR, "HoldReleased", to_block=as_of_block)}
+    holds = [
+        log["args"]
+        for log in chain.events(DISTRIBUTOR, "RootsHeld", to_block=as_of_block)
+        if log["args"]["holdId"] not in released
+    ]
+
+    def held(root: ProposedRoot) -> bool:
+        return any(
+            hold["fromRoot"] <= root.number <= hold["throughRoot"] and root.last_batch >= hold["batchId"]
+            for hold in holds
+        )
+
     usable = (
         root
         for root in proposed_roots(chain)
-        if root.number not in disabled and (before is None or root.number < before)
+        if root.number not in disabled and (before is None or root.number < before) and not held(root)
     )
     return max(usable, key=lambda root: root.number, default=None)
 
@@ -176,17 +191,19 @@ def check_root(chain: Chain, blobs: Blobs, root: ProposedRoot, *, reader: TermsR
         VerificationError: the root is not what the receipts give; the message says where it differs.
     """
     document = load_document(blobs, root.data_hash)
-    head = newest_root(chain, before=root.number)
+    head = newest_root(chain, before=root.number, as_of_block=root.block_number)
     expected = None if head is None else head.data_hash
     if document.previous != expected:
         raise VerificationError(
-            f"payout root {root.number} continues {_name(document.previous)}; the newest root before it that is not disabled is "
+            f"payout root {root.number} continues {_name(document.previous)}; the newest root before it "
+            f"that is neither disabled nor held by a dispute is "
             f"{_name(expected)}"
         )
     if document.as_of_block >= root.block_number:
         raise VerificationError(
             f"payout root {root.number} of block {root.block_number} claims to know block {document.as_of_block}"
         )
+    _check_challenges(chain, document, root)
     right = recompute(chain, blobs, document, reader=reader)
     if differences := compare(document.payouts, right.payouts):
         raise VerificationError(f"payout root {root.number} is wrong: {'; '.join(differences)}")
@@ -276,6 +293,17 @@ def document_covering(
     if found is None:
         raise NotFoundError(f"receipt {sequence} of host {host} is not paid yet: {waits}")
     return found
+
+
+def _check_challenges(chain: Chain, document: PayoutDocument, root: ProposedRoot) -> None:
+    """Checks that nothing the root counts was challenged before its proposal behind the document's back."""
+    for log in chain.events("Disputes", "DisputeOpened", document.as_of_block + 1, root.block_number):
+        if log["args"]["kind"] == 0 and log["args"]["subject"] <= root.last_batch:
+            raise VerificationError(
+                f"payout root {root.number} of block {root.block_number} was computed as of block {document.as_of_block}, before "
+                f"receipt {log['args']['sequence']} of batch {log['args']['subject']} was challenged in block "
+                f"{log['blockNumber']}; propose one that knows of it"
+            )
 
 
 def _before(blobs: Blobs, digest: bytes | None, block: int) -> Payouts | None:

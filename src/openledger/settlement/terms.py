@@ -82,6 +82,8 @@ class Batch:
         influence_ppm: the part of the data pool that is paid by measured influence.
         position: (block number, log index) of the posting.
         attestations: what validators found, in the order of their transactions.
+        challenged: sequences of receipts whose challenge is not decided.
+        disabled: whether a jury found one of its receipts wrong; then none is paid.
     """
 
     number: int
@@ -93,6 +95,8 @@ class Batch:
     influence_ppm: int
     position: tuple[int, int]
     attestations: tuple[Attestation, ...] = ()
+    challenged: frozenset[int] = frozenset()
+    disabled: bool = False
 
     @property
     def sequences(self) -> range:

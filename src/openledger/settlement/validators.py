@@ -146,11 +146,49 @@ class Validator:
                 findings.append(Finding(sequence, "the host does not show its body"))
         return BatchReport(self._chain.chain_id, number, self._wallet.address, seed, sampled, tuple(findings))
 
+    @property
+    def address(self) -> str:
+        """The staked account's address."""
+        return self._wallet.address
+
+    def is_drawn(self, number: int) -> bool:
+        """Whether this validator was drawn for batch ``number`` and may attest it; has the batch's validators drawn if they
+        are not yet.
+        """
+        ledger = self._chain.contract(LEDGER).functions
+        if not self._chain.events(LEDGER, "ValidatorsDrawn", batchId=number):
+            self._chain.send(self._wallet, ledger.drawValidators(number))
+        return self._wallet.address in self._chain.call(ledger.validatorsOf(number))
+
+    def examine(self, number: int, sequence: int) -> list[str]:
+        """What is wrong with one receipt of batch ``number``, by recomputing it; empty if nothing.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            VerificationError: its leaves cannot be read from the chain.
+        """
+        batch = self._chain.call(self._chain.contract(LEDGER).functions.batch(number))
+        leaves, _ = leaves_of(self._chain, number)
+        domain = self._chain.domain(LEDGER)
+        for body, private in self._shown(number):
+            if body.receipt.sequence == sequence:
+                admitted, refused = admit([body], batch[1], batch[4], leaves, domain)
+                return self._problems(body, private, domain) if admitted else list(refused.values())
+        return ["the host does not show its body"]
+
+    def examine_root(self, root: ProposedRoot) -> list[str]:
+        """What is wrong with a payout root, by recomputing it; empty if nothing."""
+        try:
+            check_root(self._chain, self._blobs, root, reader=self._reader)
+        except OpenLedgerError as error:
+            return [str(error)]
+        return []
+
     def attest(self, number: int) -> BatchReport:
         """Inspects batch ``number``, publishes the report and puts the finding on chain.
 
         Raises:
-            RevertError: ``ValidatorNotActive``, ``AlreadyAttested``.
+            RevertError: ``ValidatorNotActive``, ``ValidatorNotDrawn``, ``AlreadyAttested``.
         """
         report = self.inspect(number)
         digest = self._blobs.put_json(report.to_json())
