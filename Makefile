@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test test-network test-bridge chain-kills lint format artifacts artifacts-check contracts-test bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale clean
+.PHONY: help setup demo up test test-network test-bridge chain-kills lint format artifacts artifacts-check contracts-test contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ artifacts-check: $(READY) ## Rebuild the contract artifacts and compare them wit
 
 contracts-test: $(READY) ## Unit, fuzz and invariant tests of the contracts
 	$(BIN)/python -m openledger.chain.build --test
+
+contracts-differential: $(READY) ## The contracts against a plain model of the protocol, 200 long random runs
+	OPENLEDGER_DIFFERENTIAL=200 $(BIN)/python -m pytest tests/differential
 
 bench: bench-gas bench-modelfactory ## Run every benchmark; results go to bench/results
 
