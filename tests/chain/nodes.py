@@ -54,15 +54,12 @@ class Proxy:
         delay: seconds before an answer is passed on.
         deaf: whether answers are swallowed, so that the client waits.
         cut_next: connections to cut once the request has been passed on and before its answer.
-        cut_every: cut at each answer of this number; 0 for none.
     """
 
     def __init__(self, url: str) -> None:
         self.delay = 0.0
         self.deaf = False
         self.cut_next = 0
-        self.cut_every = 0
-        self._answers = 0
         self._target = ("127.0.0.1", int(url.rpartition(":")[2]))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -94,9 +91,8 @@ class Proxy:
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
         try:
             while data := server.recv(65536):
-                self._answers += 1
-                if self.cut_next > 0 or (self.cut_every and self._answers % self.cut_every == 0):
-                    self.cut_next = max(0, self.cut_next - 1)
+                if self.cut_next > 0:
+                    self.cut_next -= 1
                     break
                 time.sleep(self.delay)
                 if not self.deaf:

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from openledger.chain import Chain, GovernanceSettings
 from openledger.chain.rollout import Manifest, Plan, _Resuming, rehearse, roll_out, verify
 from openledger.cli.app import app
-from openledger.primitives import ConfigurationError, InputError, NotFoundError, UnreachableError, VerificationError
+from openledger.primitives import ConfigurationError, InputError, NotFoundError, VerificationError
 from openledger.tokenomics import load_allocation
-from tests.chain.nodes import RICH, Proxy, plain_anvil, rpc
+from tests.chain.nodes import RICH, plain_anvil, rpc
 
 PLAN = Plan(load_allocation(), governance=GovernanceSettings.development(), settler=RICH.address, guardian=RICH.address)
 
@@ -67,19 +67,6 @@ def test_an_interrupted_deployment_goes_on_and_ends_as_one_that_was_not(
         straight = roll_out(other, RICH, PLAN, tmp_path / "straight.json", launch=done.launch)
     assert straight.finished().addresses == done.finished().addresses
     assert roll_out(url, RICH, PLAN, path) == done
-
-
-def test_a_connection_that_is_cut_does_not_lose_or_double_a_step(url: str, tmp_path: Path) -> None:
-    proxy, path = Proxy(url), tmp_path / "manifest.json"
-    proxy.cut_every = 9
-    done = None
-    while done is None:
-        try:
-            done = roll_out(proxy.url, RICH, PLAN, path)
-        except UnreachableError:
-            continue
-    proxy.close()
-    assert len(done.transactions) == Chain(url).nonce(RICH.address)
 
 
 def test_a_manifest_belongs_to_one_chain_account_and_plan(url: str, tmp_path: Path) -> None:

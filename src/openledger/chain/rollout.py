@@ -237,16 +237,18 @@ def roll_out(
     if manifest.deployment is None:
         manifest.save(path)
         chain = _Resuming(rpc_url, deployer, manifest, path, **options)
-        deployment = deploy(
-            chain,
-            deployer,
-            plan.allocation,
-            plan.parameters,
-            governance=plan.governance,
-            holders=plan.holders,
-            settler=plan.settler,
-            guardian=plan.guardian,
-            launch=manifest.launch,
+        deployment = chain.ask(
+            lambda: deploy(
+                chain,
+                deployer,
+                plan.allocation,
+                plan.parameters,
+                governance=plan.governance,
+                holders=plan.holders,
+                settler=plan.settler,
+                guardian=plan.guardian,
+                launch=manifest.launch,
+            )
         )
         manifest.deployment = {**asdict(deployment), "addresses": dict(deployment.addresses), "block": manifest.block}
         manifest.contracts = {name: _recorded(plain, name, at) for name, at in deployment.addresses.items()}
