@@ -51,9 +51,9 @@ def stand(codes: Any, clusters: Any = None) -> Stand:
 
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[Stand, Measurement]:
-    count, size = draw(st.integers(1, RECORDS)), draw(st.integers(1, 6))
+    count, size = draw(st.integers(1, RECORDS)), draw(st.integers(4, 8))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
-    codes = np.round(generator.normal(size=(count, size)), 1)
+    codes = generator.normal(size=(count, size))
     for place in range(1, count):
         if draw(st.integers(0, 4)) == 0:
             codes[place] = codes[generator.integers(place)]
