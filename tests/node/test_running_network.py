@@ -189,20 +189,6 @@ def test_asking_from_the_command_line_streams_and_leaves_a_receipt(network: Netw
     assert view["row"]["output"] == question(network)["output"]
 
 
-@pytest.mark.parametrize(
-    ("command", "code", "message"),
-    [
-        (["ask", ""], 2, "question is empty"),
-        (["ask", "hi", "--model", "nobody"], 1, "no model 'nobody'"),
-        (["receipt", "show", "0xabcdef123456"], 1, "no receipt"),
-        (["receipt", "show", "zz"], 1, "no receipt 'zz'"),
-        (["datanet", "show", "99"], 1, "no Datanet 99"),
-        (["claim", "0x0000000000000000000000000000000000000001"], 2, "has earned nothing yet"),
-        (["gov", "propose", "fee.nothing", "1", "--why", "x"], 2, "fee.nothing"),
-        (["gov", "propose", "fee.data", "2000000", "--why", "x"], 2, "cannot be"),
-        (["train", "again", "--datanet", "77"], 1, "77"),
-    ],
-)
 def test_a_right_receipt_is_challenged_answered_and_found_right_from_the_command_line(
     network: Network, client: OpenLedger, tmp_path: Path
 ) -> None:
@@ -228,6 +214,20 @@ def test_a_right_receipt_is_challenged_answered_and_found_right_from_the_command
     assert [row.why for row in client.send(calls.disputes())] == ["nobody taught this"]
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        (["ask", ""], 2, "question is empty"),
+        (["ask", "hi", "--model", "nobody"], 1, "no model 'nobody'"),
+        (["receipt", "show", "0xabcdef123456"], 1, "no receipt"),
+        (["receipt", "show", "zz"], 1, "no receipt 'zz'"),
+        (["datanet", "show", "99"], 1, "no Datanet 99"),
+        (["claim", "0x0000000000000000000000000000000000000001"], 2, "has earned nothing yet"),
+        (["gov", "propose", "fee.nothing", "1", "--why", "x"], 2, "fee.nothing"),
+        (["gov", "propose", "fee.data", "2000000", "--why", "x"], 2, "cannot be"),
+        (["train", "again", "--datanet", "77"], 1, "77"),
+    ],
+)
 def test_what_cannot_be_is_one_clear_line_and_a_bad_exit(
     network: Network, command: list[str], code: int, message: str
 ) -> None:
