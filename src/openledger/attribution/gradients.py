@@ -6,7 +6,7 @@ over a batch gives every example's own gradient (Goodfellow, 2015, "Efficient pe
 The loss of an example is the sum of -log p over its answer tokens.
 
 The base model's weights are shared, never copied or changed: an :class:`AdapterModel` is a second skeleton over them.
-An example is padded on the right to a multiple of 8 tokens of its own length, whatever it is batched with.
+An example is padded on the right to a multiple of 8 tokens, at least 16, whatever it is batched with.
 This module knows nothing of curvature or of records' worth.
 """
 
@@ -33,6 +33,7 @@ from openledger.primitives.errors import InputError, ModelError
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 _PADDING = 8
+_SHORTEST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,8 +326,8 @@ def check_tokens(query: Query | TrainingExample) -> None:
 
 
 def padded_length(count: int) -> int:
-    """The length in tokens to which a sequence of ``count`` tokens is padded."""
-    return -(-count // _PADDING) * _PADDING
+    """The length in tokens to which a sequence of ``count`` tokens is padded: enough for the same bits in any batch."""
+    return max(_SHORTEST, -(-count // _PADDING) * _PADDING)
 
 
 def read_weights(adapter: Path) -> dict[str, Tensor]:

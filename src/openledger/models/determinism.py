@@ -1,7 +1,8 @@
 """Arithmetic that gives the same bits again: what makes an index, a score or a replay checkable by somebody else.
 
 Measured on x86-64 with AVX-512 (torch 2.13, MKL): in float32 with eager attention and one thread, logits and
-gradients were bitwise the same in every process, and a row's logits did not depend on the batch it was in.
+gradients were bitwise the same in every process, and a sequence's logits did not depend on the batch it was in if it
+had 16 tokens or more: shorter ones alone take other kernels on some processors. What must not depend on it is padded.
 With two threads, sequences of fewer than about ten tokens and gradients came out with other last bits. So the
 pinned path is one thread: run several processes where speed matters. Another kind of processor may round
 differently; scores are quantised before they become integers for that reason.
