@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -54,5 +55,5 @@ def postgres_server() -> Iterator[str]:
                 time.sleep(0.05)
             yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
         finally:
-            server.terminate()
-            server.wait()
+            server.send_signal(signal.SIGINT)  # ends sessions too, where SIGTERM would wait for the last of them
+            server.wait(timeout=60)
