@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test test-network test-bridge chain-kills lint format artifacts artifacts-check contracts-test contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale clean
+.PHONY: gas-snapshot help setup demo up test test-network test-bridge chain-kills lint format artifacts artifacts-check contracts-test contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -51,13 +51,16 @@ artifacts: $(READY) ## Rebuild the contract artifacts that ship in the package
 artifacts-check: $(READY) ## Rebuild the contract artifacts and compare them with those that ship
 	$(BIN)/python -m openledger.chain.build --check
 
-contracts-test: $(READY) ## Unit, fuzz and invariant tests of the contracts
+gas-snapshot: $(READY) ## Write down what the contracts' tests cost in gas; contracts-test compares
+	$(BIN)/python -m openledger.chain.build --gas
+
+contracts-test: $(READY) ## Unit, fuzz and invariant tests of the contracts, and what they cost in gas
 	$(BIN)/python -m openledger.chain.build --test
 
 contracts-differential: $(READY) ## The contracts against a plain model of the protocol, 200 long random runs
 	OPENLEDGER_DIFFERENTIAL=200 $(BIN)/python -m pytest tests/differential
 
-bench: bench-gas bench-modelfactory ## Run every benchmark; results go to bench/results
+bench: bench-gas bench-modelfactory bench-attacks bench-counterfactual bench-attribution-scale bench-attribution bench-openlora ## Run every benchmark, hours; results go to bench/results
 
 bench-gas: $(READY) ## Gas per inference, beside the peer designs
 	$(BIN)/python -m bench.gas

@@ -4,7 +4,8 @@
 
     python -m openledger.chain.build            compile contracts/ and write the artifacts
     python -m openledger.chain.build --check    compile and compare; exit status 1 if an artifact differs
-    python -m openledger.chain.build --test     run the Solidity tests
+    python -m openledger.chain.build --test     run the Solidity tests, and compare their gas with contracts/.gas-snapshot
+    python -m openledger.chain.build --gas      write contracts/.gas-snapshot
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from openledger.chain import toolchain
 from openledger.chain.artifacts import CONTRACTS
 from openledger.primitives import ConfigurationError, OpenLedgerError
+
+_RANDOM_TESTS = "^(testFuzz_|invariant_)"
 
 ARTIFACTS = Path(__file__).resolve().parent / "artifacts"
 
@@ -51,23 +54,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m openledger.chain.build", description="Build the contracts.")
     parser.add_argument("--check", action="store_true", help="compare with the shipped artifacts, write nothing")
-    parser.add_argument("--test", action="store_true", help="run the Solidity tests")
+    parser.add_argument("--test", action="store_true", help="run the Solidity tests and compare their gas")
+    parser.add_argument("--gas", action="store_true", help="write down the gas of the Solidity tests")
     options = parser.parse_args(arguments)
     try:
-        return _build(check=options.check, test=options.test)
+        return _build(check=options.check, test=options.test, gas=options.gas)
     except OpenLedgerError as error:
         print(error, file=sys.stderr)
         return error.exit_code
 
 
-def _build(*, check: bool, test: bool) -> int:
+def _build(*, check: bool, test: bool, gas: bool) -> int:
     folder = toolchain.contracts_folder()
     if folder is None:
         raise ConfigurationError("the contracts' source is not here; run this from a checkout of the repository")
     if not (folder / "node_modules").is_dir():
         toolchain.install()
-    if test:
-        toolchain.run([str(toolchain.find_program("forge")), "test"], folder)
+    if test or gas:
+        forge = str(toolchain.find_program("forge"))
+        snapshot = [forge, "snapshot", "--no-match-test", _RANDOM_TESTS]
+        if test:
+            toolchain.run([forge, "test"], folder)
+        toolchain.run([*snapshot, "--check"] if test else snapshot, folder)
         return 0
     artifacts = compile_contracts(folder)
     if not check:
