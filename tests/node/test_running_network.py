@@ -75,6 +75,25 @@ def test_plain_completions_are_served(network: Network, api_key: str) -> None:
     assert done.usage.completion_tokens <= 5
 
 
+def test_log_probabilities_come_with_the_answer_and_its_receipt_still_verifies(network: Network, api_key: str) -> None:
+    answer = ai(network, api_key).chat.completions.create(
+        model="exploits",
+        messages=[{"role": "user", "content": question(network)["prompt"]}],
+        logprobs=True,
+        top_logprobs=2,
+        store=True,
+    )
+    told = answer.choices[0].logprobs
+    assert told is not None
+    assert told.content
+    assert all(token.logprob <= 0 and len(token.top_logprobs) == 2 for token in told.content)
+    assert "".join(token.token for token in told.content).startswith(answer.choices[0].message.content or "?")
+    shown = openledger("settle", home=network.home)
+    assert shown.returncode == 0, shown.stderr
+    checked = openledger("verify", answer.model_extra["openledger"]["receipt"], home=network.home)  # type: ignore[index]
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_refusals_have_openais_shape_and_cost_nothing(network: Network, client: OpenLedger, api_key: str) -> None:
     model = next(iter(ai(network, api_key).models.list())).id
     before = client.send(calls.receipts()).total
@@ -85,8 +104,10 @@ def test_refusals_have_openais_shape_and_cost_nothing(network: Network, client: 
         ai(network, "sk-nonsense").chat.completions.create(model=model, messages=hello)
     with pytest.raises(openai.BadRequestError, match="temperature is 9"):
         ai(network, api_key).chat.completions.create(model=model, messages=hello, temperature=9)
-    with pytest.raises(openai.BadRequestError, match="logprobs"):
-        ai(network, api_key).chat.completions.create(model=model, messages=hello, logprobs=True)
+    with pytest.raises(openai.BadRequestError, match="n is 2"):
+        ai(network, api_key).chat.completions.create(model=model, messages=hello, n=2)
+    with pytest.raises(openai.BadRequestError, match="top_logprobs is 3 without logprobs"):
+        ai(network, api_key).chat.completions.create(model=model, messages=hello, top_logprobs=3)
     with pytest.raises(openai.BadRequestError, match="context"):
         ai(network, api_key).chat.completions.create(
             model=model, messages=[{"role": "user", "content": "word " * 5000}]

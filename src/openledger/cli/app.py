@@ -17,6 +17,7 @@ from openledger.cli import (
     config,
     datanet,
     demo,
+    dispute,
     gov,
     key,
     model,
@@ -65,6 +66,7 @@ app.add_typer(key.app, name="key")
 app.add_typer(account.app, name="account")
 app.command(name="claim")(account.claim)
 app.command(name="settle")(account.settle)
+app.add_typer(dispute.app, name="dispute")
 app.add_typer(chain.app, name="chain")
 app.add_typer(gov.app, name="gov")
 app.command()(supply.supply)
