@@ -144,8 +144,8 @@ def test_the_shares_and_the_fee_on_a_receipt_are_whole(
 
 def test_records_are_found_by_words_and_state(visitor: Watched, api: httpx.Client) -> None:
     page = visitor.open("/datanets/1")
-    page.get_by_label("Search the records").fill("reentrancy guard")
-    total = api.get("/datanets/1/records", params={"text": "reentrancy guard"}).json()["total"]
+    page.get_by_label("Search the records").fill("reentrancy")
+    total = api.get("/datanets/1/records", params={"text": "reentrancy"}).json()["total"]
     assert total > 25
     expect(page.get_by_text(f"1–25 of {total}")).to_be_visible()
     page.get_by_role("button", name="Next").click()
