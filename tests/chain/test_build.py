@@ -64,5 +64,5 @@ def test_a_missing_program_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, t
 def test_outside_a_checkout_there_is_nothing_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toolchain, "contracts_folder", lambda: None)
     with pytest.raises(ConfigurationError, match="from a checkout"):
-        build._build(check=True, test=False)
+        build._build(check=True, test=False, gas=False)
     assert build.main(["--check"]) == 1
