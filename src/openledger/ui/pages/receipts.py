@@ -212,7 +212,7 @@ def _payouts(view: ReceiptView) -> None:
     note = "Each part is whole wei; nothing is lost in rounding." if view.payouts else ""
     with card("How the fee is split", note):
         if not view.payouts:
-            paragraph("The fee is split when the receipt is in a batch on the chain.", "muted")
+            paragraph("The fee is split once the receipt is in a batch on the chain that nobody disputes.", "muted")
             return
         by_role: dict[str, list[tuple[Party, int]]] = defaultdict(list)
         for party, role, wei in view.payouts:
