@@ -7,6 +7,7 @@ import {IRewardsDistributor} from "./interfaces/IRewardsDistributor.sol";
 import {IRuntimeParameters} from "./interfaces/IRuntimeParameters.sol";
 import {IStakeManager} from "./interfaces/IStakeManager.sol";
 import {BlockHashes} from "./libraries/BlockHashes.sol";
+import {Lists} from "./libraries/Lists.sol";
 import {ParameterKeys} from "./libraries/ParameterKeys.sol";
 import {Payer} from "./libraries/Payer.sol";
 import {StakeRoles} from "./libraries/StakeRoles.sol";
@@ -202,13 +203,11 @@ contract Disputes is IDisputes, Payer {
     /// @inheritdoc IDisputes
     function slashAttester(uint256 id, address validator) external nonReentrant {
         Dispute storage entry = _inState(id, State.Upheld);
-        require(
-            entry.kind == Kind.Root && distributor.hasAttested(entry.subject, validator),
-            DidNotAttest(entry.subject, validator)
-        );
+        require(entry.defender != address(0), NoVerdict(id));
+        require(_vouched(entry, validator), DidNotAttest(entry.subject, validator));
         require(!_slashed[id][validator], AlreadySlashed(id, validator));
         _slashed[id][validator] = true;
-        uint256 slashed = _slash(StakeRoles.VALIDATOR, validator, "attested a wrong payout root");
+        uint256 slashed = _slash(StakeRoles.VALIDATOR, validator, "attested what was found wrong");
         emit AttesterSlashed(id, validator, slashed);
         _divide(slashed, entry.challenger, new address[](0));
     }
@@ -252,19 +251,32 @@ contract Disputes is IDisputes, Payer {
         emit DisputeOpened(id, kind, subject, sequence, msg.sender, accused, claim, evidence);
     }
 
-    /// @dev Nobody who has money in the dispute judges it. Weights and seed are those of a block that was over before.
-    function _draw(uint256 id, Dispute storage entry) private view returns (address[] memory) {
+    /// @dev Nobody who has money in the dispute judges it: not the parties, nor who vouched for the receipt, unless too few
+    /// others are there for a whole jury. Weights and seed are those of a block that was over before.
+    function _draw(uint256 id, Dispute storage entry) private view returns (address[] memory jurors) {
         bytes32 hash = BlockHashes.hashOf(entry.drawBlock);
-        if (hash == 0) return new address[](0);
-        address[] memory excluded = new address[](3);
+        if (hash == 0) return jurors;
+        bytes32 seed = keccak256(abi.encode(block.chainid, address(this), id, entry.round, hash));
+        uint256 size = parameters.get(ParameterKeys.DISPUTE_JURY);
+        if (entry.kind == Kind.Receipt) {
+            address[] memory vouchers = ledger.vouchersOf(entry.subject, entry.sequence);
+            jurors = _drawWithout(entry, seed, size, vouchers);
+            if (jurors.length == size || vouchers.length == 0) return jurors;
+        }
+        return _drawWithout(entry, seed, size, new address[](0));
+    }
+
+    function _drawWithout(Dispute storage entry, bytes32 seed, uint256 size, address[] memory others)
+        private
+        view
+        returns (address[] memory)
+    {
+        address[] memory excluded = new address[](others.length + 3);
         (excluded[0], excluded[1], excluded[2]) = (entry.challenger, entry.accused, entry.defender);
-        return stakeManager.draw(
-            StakeRoles.VALIDATOR,
-            keccak256(abi.encode(block.chainid, address(this), id, entry.round, hash)),
-            parameters.get(ParameterKeys.DISPUTE_JURY),
-            entry.drawBlock,
-            excluded
-        );
+        for (uint256 i; i < others.length; ++i) {
+            excluded[i + 3] = others[i];
+        }
+        return stakeManager.draw(StakeRoles.VALIDATOR, seed, size, entry.drawBlock, excluded);
     }
 
     function _uphold(uint256 id, Dispute storage entry, address[] memory majority) private {
@@ -288,6 +300,13 @@ contract Disputes is IDisputes, Payer {
         distributor.release(entry.holdId);
         _pay(entry.defender, entry.bond);
         _divide(entry.bond, entry.defender, majority);
+    }
+
+    /// @dev A validator answers for a root that it attested, and for the receipts in its sample of a batch.
+    function _vouched(Dispute storage entry, address validator) private view returns (bool) {
+        if (entry.kind == Kind.Root) return distributor.hasAttested(entry.subject, validator);
+        address[] memory vouchers = ledger.vouchersOf(entry.subject, entry.sequence);
+        return Lists.has(vouchers, vouchers.length, validator);
     }
 
     function _close(uint256 id, Dispute storage entry, State state, uint256 lost) private {

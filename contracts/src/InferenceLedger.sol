@@ -7,7 +7,9 @@ import {IRuntimeParameters} from "./interfaces/IRuntimeParameters.sol";
 import {IStakeManager} from "./interfaces/IStakeManager.sol";
 import {BatchTree} from "./libraries/BatchTree.sol";
 import {BlockHashes} from "./libraries/BlockHashes.sol";
+import {Lists} from "./libraries/Lists.sol";
 import {ParameterKeys} from "./libraries/ParameterKeys.sol";
+import {Sample} from "./libraries/Sample.sol";
 import {StakeRoles} from "./libraries/StakeRoles.sol";
 
 /// @title Ledger of inferences
@@ -30,6 +32,18 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
         uint128 invalid;
     }
 
+    /// @dev What fixes the validators' samples of a batch, and how many receipts each of them holds. One slot.
+    struct Sampling {
+        uint224 seed;
+        uint32 size;
+    }
+
+    enum Finding {
+        None,
+        Valid,
+        Invalid
+    }
+
     /// @notice Most receipts in one batch; transaction pools cap a transaction at 128 KiB.
     uint256 public constant MAX_BATCH = 4_000;
 
@@ -46,10 +60,11 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     uint256 public batchCount;
     mapping(address host => uint64) public nextSequence;
     mapping(uint256 batchId => Attestations) public attestations;
-    mapping(uint256 batchId => mapping(address validator => bool)) public hasAttested;
 
     mapping(uint256 batchId => StoredBatch) private _batches;
     mapping(uint256 batchId => address[]) private _drawn;
+    mapping(uint256 batchId => Sampling) private _samplings;
+    mapping(uint256 batchId => mapping(address validator => Finding)) private _findings;
     /// @dev Block whose hash draws the batch's validators, where it is not the batch's own.
     mapping(uint256 batchId => uint256) private _drawBlocks;
 
@@ -85,15 +100,18 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     /// @inheritdoc IInferenceLedger
     function attest(uint256 batchId, bool valid, bytes32 report) external {
         StoredBatch storage entry = _known(batchId);
-        require(!hasAttested[batchId][msg.sender], AlreadyAttested(batchId, msg.sender));
+        require(!hasAttested(batchId, msg.sender), AlreadyAttested(batchId, msg.sender));
         uint256 weight = stakeManager.weightAt(StakeRoles.VALIDATOR, msg.sender, entry.blockNumber);
         require(
             weight > 0 && stakeManager.isActive(StakeRoles.VALIDATOR, msg.sender),
             ValidatorNotActive(msg.sender)
         );
-        require(_isIn(_draw(batchId, entry), msg.sender), ValidatorNotDrawn(batchId, msg.sender));
+        address[] memory validators = _draw(batchId, entry);
+        require(
+            Lists.has(validators, validators.length, msg.sender), ValidatorNotDrawn(batchId, msg.sender)
+        );
 
-        hasAttested[batchId][msg.sender] = true;
+        _findings[batchId][msg.sender] = valid ? Finding.Valid : Finding.Invalid;
         Attestations storage sums = attestations[batchId];
         if (valid) sums.valid += uint128(weight);
         else sums.invalid += uint128(weight);
@@ -115,7 +133,29 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     /// @inheritdoc IInferenceLedger
     function validatorsOf(uint256 batchId) external view returns (address[] memory) {
         StoredBatch storage entry = _known(batchId);
-        return _drawn[batchId].length > 0 ? _drawn[batchId] : _preview(batchId, entry);
+        return _drawn[batchId].length > 0 ? _drawn[batchId] : _preview(entry, _seed(batchId, entry));
+    }
+
+    /// @inheritdoc IInferenceLedger
+    function sampleOf(uint256 batchId, address validator) external view returns (uint256[] memory sequences) {
+        return _sample(batchId, _known(batchId), validator);
+    }
+
+    /// @inheritdoc IInferenceLedger
+    function vouchersOf(uint256 batchId, uint256 sequence) external view returns (address[] memory vouchers) {
+        StoredBatch storage entry = _known(batchId);
+        address[] storage validators = _drawn[batchId];
+        vouchers = new address[](validators.length);
+        uint256 count;
+        for (uint256 i; i < validators.length; ++i) {
+            address validator = validators[i];
+            if (_findings[batchId][validator] != Finding.Valid) continue;
+            uint256[] memory sample = _sample(batchId, entry, validator);
+            if (Lists.has(sample, sample.length, sequence)) vouchers[count++] = validator;
+        }
+        assembly ("memory-safe") {
+            mstore(vouchers, count)
+        }
     }
 
     /// @inheritdoc IInferenceLedger
@@ -173,6 +213,11 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     }
 
     /// @inheritdoc IInferenceLedger
+    function hasAttested(uint256 batchId, address validator) public view returns (bool) {
+        return _findings[batchId][validator] != Finding.None;
+    }
+
+    /// @inheritdoc IInferenceLedger
     /// @dev Every field is one word, so the calldata of the struct is its encoding.
     function receiptDigest(Receipt calldata receipt) public view returns (bytes32) {
         return _hashTypedDataV4(keccak256(abi.encode(RECEIPT_TYPEHASH, receipt)));
@@ -182,38 +227,53 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     function _draw(uint256 batchId, StoredBatch storage entry) private returns (address[] memory validators) {
         validators = _drawn[batchId];
         if (validators.length > 0) return validators;
-        validators = _preview(batchId, entry);
+        bytes32 seed = _seed(batchId, entry);
+        validators = _preview(entry, seed);
         if (validators.length == 0) return validators;
         _drawn[batchId] = validators;
+        _samplings[batchId] =
+            Sampling(uint224(uint256(seed)), uint32(parameters.get(ParameterKeys.VALIDATOR_SAMPLE)));
         emit ValidatorsDrawn(batchId, validators);
     }
 
     /// @dev Weights are always those of the batch's block, so that nobody can move stake once the seed is known. The host
     /// does not judge its own batch.
-    function _preview(uint256 batchId, StoredBatch storage entry) private view returns (address[] memory) {
-        bytes32 hash = BlockHashes.hashOf(_drawBlock(batchId, entry));
-        if (hash == 0) return new address[](0);
+    function _preview(StoredBatch storage entry, bytes32 seed) private view returns (address[] memory) {
+        if (seed == 0) return new address[](0);
         address[] memory excluded = new address[](1);
         excluded[0] = entry.poster;
         return stakeManager.draw(
             StakeRoles.VALIDATOR,
-            keccak256(abi.encode(block.chainid, address(this), batchId, hash)),
+            seed,
             parameters.get(ParameterKeys.VALIDATOR_DRAW),
             entry.blockNumber,
             excluded
         );
     }
 
+    /// @dev 0 while the hash of the block that draws is not known.
+    function _seed(uint256 batchId, StoredBatch storage entry) private view returns (bytes32) {
+        bytes32 hash = BlockHashes.hashOf(_drawBlock(batchId, entry));
+        return hash == 0 ? bytes32(0) : keccak256(abi.encode(block.chainid, address(this), batchId, hash));
+    }
+
+    /// @dev Empty before the validators are drawn.
+    function _sample(uint256 batchId, StoredBatch storage entry, address validator)
+        private
+        view
+        returns (uint256[] memory sequences)
+    {
+        Sampling storage sampling = _samplings[batchId];
+        bytes32 seed = keccak256(abi.encode(sampling.seed, validator));
+        sequences = Sample.draw(seed, entry.count, sampling.size);
+        for (uint256 i; i < sequences.length; ++i) {
+            sequences[i] += entry.firstSequence;
+        }
+    }
+
     function _drawBlock(uint256 batchId, StoredBatch storage entry) private view returns (uint256) {
         uint256 renewed = _drawBlocks[batchId];
         return renewed > 0 ? renewed : entry.blockNumber;
-    }
-
-    function _isIn(address[] memory list, address account) private pure returns (bool) {
-        for (uint256 i; i < list.length; ++i) {
-            if (list[i] == account) return true;
-        }
-        return false;
     }
 
     function _pack(uint32[5] memory split, uint32 influencePpm) private pure returns (uint144 shares) {

@@ -59,6 +59,7 @@ contract RuntimeParameters is IRuntimeParameters, AccessManaged {
         _define(Keys.SLASH_CAP, Unit.Ppm, 500_000, 0, PPM);
         _define(Keys.SLASH_ROUND, Unit.Seconds, 1 days, 1 minutes, 30 days);
         _define(Keys.VALIDATOR_DRAW, Unit.Count, 7, 1, 31);
+        _define(Keys.VALIDATOR_SAMPLE, Unit.Count, 4, 1, 32);
         _define(Keys.DISPUTE_BOND, Unit.Wei, 100 ether, 1 ether, 100_000 ether);
         _define(Keys.DISPUTE_WINDOW, Unit.Seconds, 3 days, 1 minutes, 30 days);
         _define(Keys.DISPUTE_ANSWER, Unit.Seconds, 1 hours, 1 minutes, 7 days);

@@ -80,6 +80,29 @@ abstract contract Court is System {
         }
     }
 
+    /// @dev Answers as the host and has every juror uphold.
+    function upholdByJury(uint256 id) internal {
+        vm.prank(host);
+        disputes.answer{value: BOND}(id);
+        nextBlock();
+        disputes.drawJury(id);
+        vote(id, 5, 0);
+        disputes.resolve(id);
+    }
+
+    function attestAs(address validator, bool valid) internal {
+        vm.prank(validator);
+        ledger.attest(1, valid, "report");
+    }
+
+    /// @dev Posts `count` leaves behind which nothing stands.
+    function postMany(uint256 count) internal {
+        uint64 next = ledger.nextSequence(host);
+        vm.prank(host);
+        ledger.post(next, new bytes(24 * count));
+        nextBlock();
+    }
+
     function stateOf(uint256 id) internal view returns (uint256) {
         return uint256(disputes.dispute(id).state);
     }
@@ -221,16 +244,85 @@ contract DisputesTest is Court {
         uint256 id = disputes.challengeRoot{value: BOND}(root, "right", "evidence");
         vm.stopPrank();
         vm.assertTrue(distributor.isHeld(root), "held");
-        vm.warp(block.timestamp + 1 hours);
-        disputes.resolve(id);
+        upholdByJury(id);
         vm.assertTrue(distributor.rootOf(root).disabled, "disabled");
+        uint256 before = challenger.balance;
         disputes.slashAttester(id, validators[0]);
         vm.assertEq(stakes.stakeOf(StakeRoles.VALIDATOR, validators[0]), 5_500 ether, "slashed");
-        vm.assertEq(challenger.balance, 10_000 ether + 250 ether, "half of it");
+        vm.assertEq(challenger.balance, before + 250 ether, "half of it");
         vm.expectRevert(abi.encodeWithSelector(IDisputes.AlreadySlashed.selector, id, validators[0]));
         disputes.slashAttester(id, validators[0]);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.DidNotAttest.selector, root, validators[1]));
         disputes.slashAttester(id, validators[1]);
+    }
+
+    function test_ValidatorsThatVouchedForAWrongReceiptLoseStakeAndThoseThatDidNotKeepIt() public {
+        attestAs(validators[0], true);
+        attestAs(validators[1], false);
+        uint256 id = challenge();
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongState.selector, id, IDisputes.State.Open));
+        disputes.slashAttester(id, validators[0]);
+        upholdByJury(id);
+        uint256 before = challenger.balance;
+        disputes.slashAttester(id, validators[0]);
+        vm.assertEq(stakes.stakeOf(StakeRoles.VALIDATOR, validators[0]), 5_500 ether, "slashed");
+        vm.assertEq(challenger.balance, before + 250 ether, "half of it");
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.AlreadySlashed.selector, id, validators[0]));
+        disputes.slashAttester(id, validators[0]);
+        for (uint256 i = 1; i < 3; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(IDisputes.DidNotAttest.selector, 1, validators[i]));
+            disputes.slashAttester(id, validators[i]);
+        }
+    }
+
+    function test_AValidatorAnswersOnlyForTheReceiptsInItsSample() public {
+        postMany(64);
+        uint256[] memory sample = ledger.sampleOf(2, validators[0]);
+        vm.assertEq(sample.length, 0, "not drawn yet");
+        vm.prank(validators[0]);
+        ledger.attest(2, true, "report");
+        sample = ledger.sampleOf(2, validators[0]);
+        vm.assertEq(sample.length, 4, "four");
+        // Later changes of the parameter do not move it.
+        parameters.set(ParameterKeys.VALIDATOR_SAMPLE, 32);
+        vm.assertEq(ledger.sampleOf(2, validators[0]).length, 4, "still four");
+        for (uint256 sequence = 1; sequence < 65; ++sequence) {
+            bool held;
+            for (uint256 i; i < 4; ++i) {
+                held = held || sample[i] == sequence;
+            }
+            vm.assertEq(ledger.vouchersOf(2, sequence).length, held ? 1 : 0, "only the sample");
+        }
+    }
+
+    function test_AttackAnAccusedWhoStaysSilentCannotHaveValidatorsSlashed() public {
+        attestAs(validators[0], true);
+        uint256 id = challenge();
+        vm.warp(block.timestamp + 1 hours);
+        disputes.resolve(id);
+        vm.assertEq(stateOf(id), uint256(IDisputes.State.Upheld), "nobody answered");
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NoVerdict.selector, id));
+        disputes.slashAttester(id, validators[0]);
+    }
+
+    function test_WhoVouchedForAReceiptJudgesItOnlyWhereThereAreTooFewOthers() public {
+        attestAs(validators[0], true);
+        attestAs(validators[1], true);
+        uint256 id = challengeAndAnswer();
+        disputes.drawJury(id);
+        address[] memory jurors = disputes.jury(id);
+        vm.assertEq(jurors.length, 5, "a whole jury");
+        for (uint256 i; i < 5; ++i) {
+            vm.assertTrue(jurors[i] != validators[0] && jurors[i] != validators[1], "nobody that vouched");
+        }
+        // With a jury of six, two of seven cannot be left out.
+        vote(id, 1, 1);
+        vm.warp(disputes.dispute(id).revealEnd);
+        disputes.resolve(id);
+        nextBlock();
+        parameters.set(ParameterKeys.DISPUTE_JURY, 6);
+        disputes.drawJury(id);
+        vm.assertEq(disputes.jury(id).length, 6, "a whole jury all the same");
     }
 
     function test_ARootThatIsActiveCannotBeChallenged() public {
@@ -404,6 +496,9 @@ contract CourtActions is Test {
     address private immutable _host;
 
     uint256 public put;
+    /// @dev Slashings of validators that did not vouch, or without a verdict.
+    uint256 public wronged;
+    mapping(uint256 batch => mapping(address validator => bool)) public careless;
     address[2] public people = [address(0xD1), address(0xD2)];
 
     constructor(Disputes disputes, RewardsDistributor distributor, IInferenceLedger ledger, address host) {
@@ -472,6 +567,24 @@ contract CourtActions is Test {
         _distributor.activate(bound(id, 1, _distributor.rootCount()));
     }
 
+    function attest(uint256 batch, uint256 who, bool valid) external {
+        batch = bound(batch, 1, _ledger.batchCount());
+        address[] memory drawn = _ledger.validatorsOf(batch);
+        address validator = drawn[who % drawn.length];
+        vm.prank(validator);
+        _ledger.attest(batch, valid, "report");
+        if (valid) careless[batch][validator] = true;
+    }
+
+    function slashAttester(uint256 id, uint256 who) external {
+        id = bound(id, 1, _disputes.disputeCount());
+        IDisputes.Dispute memory entry = _disputes.dispute(id);
+        address[] memory drawn = _ledger.validatorsOf(entry.subject);
+        address validator = drawn[who % drawn.length];
+        _disputes.slashAttester(id, validator);
+        if (!careless[entry.subject][validator] || entry.defender == address(0)) ++wronged;
+    }
+
     function wait_(uint256 time) external {
         vm.warp(block.timestamp + time % 3 hours);
     }
@@ -494,7 +607,7 @@ contract CourtInvariants is Court {
         propose[0] = RewardsDistributor.proposeRoot.selector;
         access.setTargetFunctionRole(address(distributor), propose, 2);
         access.grantRole(2, address(_actions), 0);
-        bytes4[] memory selectors = new bytes4[](9);
+        bytes4[] memory selectors = new bytes4[](11);
         selectors[0] = CourtActions.post.selector;
         selectors[1] = CourtActions.challenge.selector;
         selectors[2] = CourtActions.answer.selector;
@@ -504,6 +617,8 @@ contract CourtInvariants is Court {
         selectors[6] = CourtActions.propose.selector;
         selectors[7] = CourtActions.activate.selector;
         selectors[8] = CourtActions.wait_.selector;
+        selectors[9] = CourtActions.attest.selector;
+        selectors[10] = CourtActions.slashAttester.selector;
         target(address(_actions), selectors);
     }
 
@@ -528,6 +643,10 @@ contract CourtInvariants is Court {
                 vm.assertTrue(!distributor.isHeld(active), "held roots do not become active");
             }
         }
+    }
+
+    function invariant_OnlyValidatorsThatVouchedForWhatAJuryFoundWrongAreSlashedForIt() public view {
+        vm.assertEq(_actions.wronged(), 0, "nobody else");
     }
 
     function invariant_TheStakeManagerHoldsWhatIsStakedAndLeaving() public view {

@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {BatchTree} from "../src/libraries/BatchTree.sol";
 import {StakeTree} from "../src/libraries/StakeTree.sol";
 import {Bitmaps} from "../src/libraries/Bitmaps.sol";
+import {Sample} from "../src/libraries/Sample.sol";
 import {VerdictTally} from "../src/libraries/VerdictTally.sol";
 import {Test} from "./utils/Test.sol";
 
@@ -282,5 +283,36 @@ contract BitmapsTest is Test {
         }
         vm.assertEq(one.count(), count, "count");
         vm.assertTrue(!one.has(one.length * 8), "nothing beyond the end");
+    }
+}
+
+contract SampleTest is Test {
+    function testFuzz_ASampleIsDistinctNumbersBelowTheCount(bytes32 seed, uint256 count, uint256 size)
+        public
+        pure
+    {
+        count = bound(count, 0, 200);
+        size = bound(size, 0, 32);
+        uint256[] memory numbers = Sample.draw(seed, count, size);
+        vm.assertEq(numbers.length, size < count ? size : count, "as many as there are");
+        for (uint256 i; i < numbers.length; ++i) {
+            vm.assertTrue(numbers[i] < count, "below the count");
+            for (uint256 j; j < i; ++j) {
+                vm.assertTrue(numbers[j] != numbers[i], "distinct");
+            }
+        }
+    }
+
+    function test_EveryNumberIsSampledAboutEquallyOften() public pure {
+        uint256[10] memory seen;
+        for (uint256 i; i < 1_000; ++i) {
+            uint256[] memory numbers = Sample.draw(keccak256(abi.encode(i)), 10, 3);
+            for (uint256 j; j < 3; ++j) {
+                ++seen[numbers[j]];
+            }
+        }
+        for (uint256 i; i < 10; ++i) {
+            vm.assertTrue(seen[i] > 240 && seen[i] < 360, "300 expected, four deviations allowed");
+        }
     }
 }

@@ -1,13 +1,9 @@
-"""A validator's sample is fixed by the chain, without favourites; a recomputation is compared to the ppm."""
+"""A recomputation is compared to the ppm."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from eth_utils.address import to_checksum_address
-from hypothesis import given
-from hypothesis import strategies as st
 
 from openledger.primitives import PPM, ZERO_HASH, Receipt, keccak, to_hex
 from openledger.settlement import (
@@ -15,8 +11,6 @@ from openledger.settlement import (
     ReceiptBody,
     Recomputed,
     disagreements,
-    draw_sample,
-    sample_seed,
     share_differences,
     shares_root,
 )
@@ -33,28 +27,6 @@ def body(shares: tuple[tuple[bytes, int], ...] = SHARES) -> ReceiptBody:
         0, 1, ACCOUNT, ACCOUNT, PRIVATE.prompt_hash, PRIVATE.output_hash, 2, 3, 5, shares_root(shares, residual), 0, 0
     )
     return ReceiptBody(receipt, bytes(65), shares, residual, ZERO_HASH)
-
-
-@given(st.binary(min_size=32, max_size=32), st.integers(0, 300), st.integers(0, 20))
-def test_a_sample_is_distinct_places_of_the_batch(seed: bytes, count: int, size: int) -> None:
-    drawn = draw_sample(seed, count, size)
-    assert len(drawn) == len(set(drawn)) == min(size, count)
-    assert list(drawn) == sorted(drawn)
-    assert all(0 <= place < count for place in drawn)
-    assert draw_sample(seed, count, size) == drawn
-
-
-def test_every_place_is_drawn_about_equally_often() -> None:
-    rounds = 4000
-    seen = Counter(place for n in range(rounds) for place in draw_sample(keccak(n.to_bytes(4, "big")), 10, 3))
-    assert sorted(seen) == list(range(10))
-    assert all(abs(times / rounds - 0.3) < 0.03 for times in seen.values())
-
-
-def test_each_validator_and_each_block_draws_another_sample() -> None:
-    other = to_checksum_address(keccak(b"other")[-20:])
-    seeds = {sample_seed(keccak(block), account) for block in (b"1", b"2") for account in (ACCOUNT, other)}
-    assert len({draw_sample(seed, 10**6, 4) for seed in seeds}) == 4
 
 
 def test_an_equal_recomputation_has_no_difference() -> None:

@@ -102,7 +102,10 @@ interface IDisputes {
     error AlreadyRevealed(uint256 id, address juror);
     error CommitmentMismatch(bytes32 committed, bytes32 revealed);
     error VotingNotOver(uint256 end);
-    error DidNotAttest(uint256 rootId, address validator);
+    /// @notice Nobody answered the challenge, so no jury found anything: that convicts no validator.
+    error NoVerdict(uint256 id);
+    /// @notice `validator` did not attest the root, or did not vouch for the receipt, under dispute.
+    error DidNotAttest(uint256 subject, address validator);
     error AlreadySlashed(uint256 id, address validator);
 
     /// @notice Challenges one posted receipt. Send the bond, `dispute.bond`.
@@ -143,8 +146,10 @@ interface IDisputes {
     /// @notice Goes on disabling the payout roots under an upheld challenge, where there were very many.
     function strike(uint256 id) external;
 
-    /// @notice Takes stake of a validator that attested a payout root which was found wrong. Anyone may call it; the reward goes
-    /// to the challenger.
+    /// @notice Takes stake of a validator that vouched for what a jury found wrong: attested the payout root, or attested the
+    /// batch valid though its sample held the receipt. Anyone may call it; the reward goes to the challenger.
+    /// @dev A challenge that nobody answered has no verdict: else an accused who stays silent could have honest validators
+    /// slashed, and share the reward.
     function slashAttester(uint256 id, address validator) external;
 
     function dispute(uint256 id) external view returns (Dispute memory);

@@ -107,6 +107,11 @@ interface IInferenceLedger {
     /// @notice Sum of the attesting validators' weights (as of the batch's block) by finding, in wei.
     function attestations(uint256 batchId) external view returns (uint128 valid, uint128 invalid);
     function hasAttested(uint256 batchId, address validator) external view returns (bool);
+    /// @notice Sequences of the receipts that `validator` answers for if it attests the batch valid: `validator.sample` of
+    /// them, fixed when the validators are drawn; empty before.
+    function sampleOf(uint256 batchId, address validator) external view returns (uint256[] memory sequences);
+    /// @notice The validators that attested the batch valid and whose sample held the receipt `sequence`.
+    function vouchersOf(uint256 batchId, uint256 sequence) external view returns (address[] memory);
     /// @notice EIP-712 digest that the host signs; its first 24 bytes are the receipt's leaf.
     function receiptDigest(Receipt calldata receipt) external view returns (bytes32);
 }

@@ -58,8 +58,9 @@ library ParameterKeys {
     /// @dev Seconds over which slashings of one account add up under the cap.
     bytes32 internal constant SLASH_ROUND = "slash.round";
 
-    /// @dev Validators drawn for each batch.
+    /// @dev Validators drawn for each batch, and receipts of it that each of them answers for.
     bytes32 internal constant VALIDATOR_DRAW = "validator.draw";
+    bytes32 internal constant VALIDATOR_SAMPLE = "validator.sample";
 
     /// @dev Disputes: bond of each side in wei; seconds after posting in which a receipt can be challenged; seconds to
     /// answer, to commit, to reveal; jurors; wei taken from the stake of who was wrong; penalty of a juror without a

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
+import {Lists} from "./Lists.sol";
 
 /// @title Stakes that can be added up and drawn from, as they stood at any past block
 /// @notice A Fenwick tree (Fenwick 1994) whose nodes keep their history. Setting a weight and drawing cost
@@ -61,7 +62,7 @@ library StakeTree {
         Holes memory holes =
             Holes(0, 0, new uint256[](count + excluded.length), new uint256[](count + excluded.length));
         for (uint256 i; i < excluded.length; ++i) {
-            if (!_contains(excluded, i, excluded[i])) _dig(tree, holes, excluded[i], clock);
+            if (!Lists.has(excluded, i, excluded[i])) _dig(tree, holes, excluded[i], clock);
         }
 
         uint256 total = totalAt(tree, clock);
@@ -147,13 +148,6 @@ library StakeTree {
             }
         }
         return slot + 1;
-    }
-
-    function _contains(address[] memory list, uint256 length, address account) private pure returns (bool) {
-        for (uint256 i; i < length; ++i) {
-            if (list[i] == account) return true;
-        }
-        return false;
     }
 
     function _lowBit(uint256 value) private pure returns (uint256) {

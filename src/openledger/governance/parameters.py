@@ -57,6 +57,7 @@ _MEANINGS: dict[str, tuple[Unit, str]] = {
     "slash.cap": (Unit.PPM, "largest part of an account's stake that the slashings of one round may take"),
     "slash.round": (Unit.SECONDS, "time over which slashings of one account add up under the cap"),
     "validator.draw": (Unit.COUNT, "validators drawn to attest a batch"),
+    "validator.sample": (Unit.COUNT, "receipts of a batch that each drawn validator recomputes and answers for"),
     "dispute.bond": (Unit.WEI, "bond of each side of a dispute"),
     "dispute.window": (Unit.SECONDS, "time after posting in which a receipt can be challenged"),
     "dispute.answer": (Unit.SECONDS, "time to answer a challenge before it is upheld"),

@@ -120,8 +120,6 @@ from openledger.settlement.validators import (
     Finding,
     Shown,
     Validator,
-    draw_sample,
-    sample_seed,
 )
 from openledger.settlement.verify import (
     Check,
@@ -210,7 +208,6 @@ __all__ = [
     "disputes",
     "document_covering",
     "draw_jury",
-    "draw_sample",
     "earnings",
     "explain",
     "find_batch",
@@ -238,7 +235,6 @@ __all__ = [
     "revoke_session_key",
     "root_state",
     "rotate",
-    "sample_seed",
     "sealed_hashes",
     "set_claimer",
     "set_session_key",

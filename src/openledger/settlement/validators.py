@@ -9,7 +9,7 @@ from typing import Any
 from eth_account.signers.local import LocalAccount
 
 from openledger.chain import Chain
-from openledger.primitives import Domain, OpenLedgerError, SignatureError, keccak, to_hex
+from openledger.primitives import Domain, OpenLedgerError, SignatureError, VerificationError
 from openledger.settlement.batches import LEDGER, admit, leaves_of
 from openledger.settlement.context import TermsReader
 from openledger.settlement.distributor import attest_root
@@ -38,7 +38,6 @@ class BatchReport:
         chain_id: the chain.
         batch: the batch's number.
         validator: who looked.
-        seed: 32 bytes that fixed the sample.
         sampled: the sequences that were recomputed, ascending.
         findings: what is wrong; the batch is valid if there are none.
     """
@@ -46,7 +45,6 @@ class BatchReport:
     chain_id: int
     batch: int
     validator: str
-    seed: bytes
     sampled: tuple[int, ...]
     findings: tuple[Finding, ...]
 
@@ -58,34 +56,14 @@ class BatchReport:
     def to_json(self) -> dict[str, Any]:
         """The published report."""
         return {
-            "kind": "openledger.batch-report/1",
+            "kind": "openledger.batch-report/2",
             "chain_id": self.chain_id,
             "batch": self.batch,
             "validator": self.validator,
-            "seed": to_hex(self.seed),
             "sampled": list(self.sampled),
             "findings": [{"sequence": finding.sequence, "problem": finding.problem} for finding in self.findings],
             "valid": self.valid,
         }
-
-
-def sample_seed(block_hash: bytes, validator: str) -> bytes:
-    """``keccak256(hash of the posting block ‖ validator)``: fixed after posting, and different for each validator."""
-    return keccak(block_hash, bytes.fromhex(validator[2:]))
-
-
-def draw_sample(seed: bytes, count: int, size: int) -> tuple[int, ...]:
-    """``min(size, count)`` distinct places below ``count``, ascending; every place is equally likely.
-
-    The shuffle of Fisher and Yates, stopped early; step i takes ``keccak256(seed ‖ i)`` modulo what is left.
-    """
-    moved: dict[int, int] = {}
-    drawn = []
-    for step in range(min(size, count)):
-        pick = step + int.from_bytes(keccak(seed, step.to_bytes(8, "big")), "big") % (count - step)
-        drawn.append(moved.get(pick, pick))
-        moved[pick] = moved.get(step, step)
-    return tuple(sorted(drawn))
 
 
 class Validator:
@@ -97,7 +75,6 @@ class Validator:
         blobs: public blobs; receives the reports.
         shown: the receipts of a batch as its host shows them to this validator.
         recompute: generates and attributes one answer anew.
-        sample_size: receipts recomputed per batch.
         tolerance_ppm: by how much a share may differ on this platform.
     """
 
@@ -109,7 +86,6 @@ class Validator:
         shown: Callable[[int], Iterable[Shown]],
         recompute: Recompute,
         *,
-        sample_size: int = 4,
         tolerance_ppm: int = 0,
     ) -> None:
         self._chain = chain
@@ -117,26 +93,31 @@ class Validator:
         self._blobs = blobs
         self._shown = shown
         self._recompute = recompute
-        self._sample_size = sample_size
         self._tolerance_ppm = tolerance_ppm
         self._reader = TermsReader(chain, blobs)
 
     def inspect(self, number: int) -> BatchReport:
-        """Draws and recomputes the sample of batch ``number``. What the host does not show counts against it.
+        """Recomputes the sample of batch ``number`` that the ledger gives this validator, and for which it answers with its
+        stake. What the host does not show counts against it.
 
         Raises:
             NotFoundError: there is no such batch.
-            VerificationError: its leaves cannot be read from the chain.
+            VerificationError: its leaves cannot be read from the chain, or nobody could be drawn for it yet.
         """
-        batch = self._chain.call(self._chain.contract(LEDGER).functions.batch(number))
-        host, block, first = batch[1], batch[3], batch[4]
+        ledger = self._chain.contract(LEDGER).functions
+        batch = self._chain.call(ledger.batch(number))
+        host, first = batch[1], batch[4]
         leaves, _ = leaves_of(self._chain, number)
         domain = self._chain.domain(LEDGER)
         shown = {body.receipt.sequence: (body, private) for body, private in self._shown(number)}
         admitted, refused = admit((body for body, _ in shown.values()), host, first, leaves, domain)
         findings = [Finding(sequence, problem) for sequence, problem in sorted(refused.items())]
-        seed = sample_seed(bytes(self._chain.w3.eth.get_block(block)["hash"]), self._wallet.address)
-        sampled = tuple(first + place for place in draw_sample(seed, len(leaves), self._sample_size))
+        self._have_drawn(number)
+        sampled = tuple(sorted(self._chain.call(ledger.sampleOf(number, self._wallet.address))))
+        if not sampled:
+            raise VerificationError(
+                f"no validators could be drawn for batch {number} yet; try again after the next block"
+            )
         sound = {body.receipt.sequence for body in admitted}
         for sequence in sampled:
             if sequence in sound:
@@ -144,7 +125,7 @@ class Validator:
                 findings += [Finding(sequence, problem) for problem in self._problems(body, private, domain)]
             elif sequence not in refused:
                 findings.append(Finding(sequence, "the host does not show its body"))
-        return BatchReport(self._chain.chain_id, number, self._wallet.address, seed, sampled, tuple(findings))
+        return BatchReport(self._chain.chain_id, number, self._wallet.address, sampled, tuple(findings))
 
     @property
     def address(self) -> str:
@@ -155,10 +136,8 @@ class Validator:
         """Whether this validator was drawn for batch ``number`` and may attest it; has the batch's validators drawn if they
         are not yet.
         """
-        ledger = self._chain.contract(LEDGER).functions
-        if not self._chain.events(LEDGER, "ValidatorsDrawn", batchId=number):
-            self._chain.send(self._wallet, ledger.drawValidators(number))
-        return self._wallet.address in self._chain.call(ledger.validatorsOf(number))
+        self._have_drawn(number)
+        return self._wallet.address in self._chain.call(self._chain.contract(LEDGER).functions.validatorsOf(number))
 
     def examine(self, number: int, sequence: int) -> list[str]:
         """What is wrong with one receipt of batch ``number``, by recomputing it; empty if nothing.
@@ -205,6 +184,10 @@ class Validator:
         document = check_root(self._chain, self._blobs, root, reader=self._reader)
         attest_root(self._chain, self._wallet, root.number)
         return document
+
+    def _have_drawn(self, number: int) -> None:
+        if not self._chain.events(LEDGER, "ValidatorsDrawn", batchId=number):
+            self._chain.send(self._wallet, self._chain.contract(LEDGER).functions.drawValidators(number))
 
     def _problems(self, body: ReceiptBody, private: PrivateBody | None, domain: Domain) -> list[str]:
         try:
