@@ -30,7 +30,7 @@ class Reverted(Exception):
 
 
 class World:
-    """The contracts of Datanets, reviews, stakes and fees, with an authority that is this test."""
+    """The contracts of Datanets, reviews, stakes, fees and payouts, with an authority that is this test."""
 
     def __init__(self) -> None:
         self.evm = pyrevm.EVM(gas_limit=2**63)
@@ -51,9 +51,13 @@ class World:
         escrow = created_address(self.authority, self._nonce + 1)
         distributor = self._create("RewardsDistributor", ["address"] * 4, [access, parameters, stakes, escrow])
         self._create("FeeEscrow", ["address", "address"], [parameters, distributor])
-        slash = keccak(b"slash(uint8,address,uint256,address,string)")[:4]
-        self.send(self.authority, "AccessManager", "setTargetFunctionRole", [stakes, [slash], 1])
-        self.send(self.authority, "AccessManager", "grantRole", [1, registry, 0])
+        self.allow("StakeManager", ["slash"], registry, 1)
+
+    def allow(self, contract: str, functions: list[str], account: str, role: int) -> None:
+        """Gives an account a role, and the role these functions of a contract."""
+        selectors = [_signature(contract, name)[0] for name in functions]
+        self.send(self.authority, "AccessManager", "setTargetFunctionRole", [self.at[contract], selectors, role])
+        self.send(self.authority, "AccessManager", "grantRole", [role, account, 0])
 
     @property
     def chain_id(self) -> int:

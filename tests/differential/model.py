@@ -1,4 +1,4 @@
-"""The protocol in plain Python, without a chain: stakes, draws, reviews, challenges, escrow.
+"""The protocol in plain Python, without a chain: stakes, draws, reviews, challenges.
 
 It is written from docs/contracts.md, not from the contracts, with lists and sums where they have trees and counters, so that
 both can be compared step by step. Amounts are wei, times seconds. A refused step raises :class:`Refused` with the name of the
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from eth_abi.abi import encode
 
 from openledger.primitives import keccak
+from tests.differential.steps import need
 
 OPEN = 10**18
 MINIMUM, CAP = 1_000 * OPEN, 10_000 * OPEN
@@ -20,18 +21,8 @@ BOND, CHALLENGE_BOND, PENALTY = OPEN // 20, OPEN // 10, OPEN
 JURY, EXTRA, APPEAL = 3, 2, 7
 COMMIT = REVEAL = 3_600
 WINDOW, LAPSE = 86_400, 7 * 86_400
-UNBONDING, WITHDRAWAL = 7 * 86_400, 3_600
+UNBONDING = 7 * 86_400
 RECORDS = 4
-
-
-class Refused(Exception):
-    """A step that the protocol does not allow; its argument is the error's name."""
-
-
-def need(condition: bool, error: str) -> None:
-    """Refuses with ``error`` unless the condition holds."""
-    if not condition:
-        raise Refused(error)
 
 
 @dataclass
@@ -90,10 +81,6 @@ class Protocol:
         self.leaving: dict[str, tuple[int, int]] = {}
         self.weights: list[tuple[int, dict[str, int]]] = [(0, {})]
         self.contributions: list[Contribution] = []
-        self.deposits: defaultdict[str, int] = defaultdict(int)
-        self.redeemed: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self.withdrawals: dict[str, tuple[int, int]] = {}
-        self.collected = 0
 
     # ---- stakes ----------------------------------------------------------------------------------------------
 
@@ -315,32 +302,3 @@ class Protocol:
     def _party(self, entry: Contribution, who: str) -> None:
         allowed = who in (entry.contributor, self.owner) or not self.staked.get(who, 0)
         need(allowed, "PartyIsReviewer")
-
-    # ---- escrow ----------------------------------------------------------------------------------------------
-
-    def deposit(self, who: str, amount: int) -> None:
-        need(amount > 0, "AmountIsZero")
-        self.deposits[who] += amount
-        self.earned[who] -= amount
-
-    def redeem(self, who: str, host: str, cumulative: int) -> None:
-        amount = cumulative - self.redeemed[who, host]
-        need(amount > 0, "VoucherNotHigher")
-        need(amount <= self.deposits[who], "InsufficientDeposit")
-        self.deposits[who] -= amount
-        self.redeemed[who, host] = cumulative
-        self.collected += amount
-
-    def request_withdrawal(self, who: str, amount: int) -> None:
-        need(amount > 0, "AmountIsZero")
-        need(amount <= self.deposits[who], "InsufficientDeposit")
-        self.withdrawals[who] = (amount, self.now + WITHDRAWAL)
-
-    def withdraw(self, who: str) -> None:
-        amount, release = self.withdrawals.get(who, (0, 0))
-        need(amount > 0, "NoWithdrawalRequested")
-        need(self.now >= release, "WithdrawalNotReady")
-        paid = min(amount, self.deposits[who])
-        del self.withdrawals[who]
-        self.deposits[who] -= paid
-        self.earned[who] += paid

@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from openledger.chain import Role
 from openledger.datanets.review import pack_bitmap
 from openledger.primitives import Contribution as Message
-from openledger.primitives import Domain, Voucher, keccak, sign
-from tests.differential.evm import RICH, Reverted, World, person
+from openledger.primitives import Domain, keccak, sign
+from tests.differential.evm import RICH, World, person
 from tests.differential.model import (
     APPEAL,
     BOND,
@@ -26,14 +26,13 @@ from tests.differential.model import (
     OPEN,
     RECORDS,
     Protocol,
-    Refused,
 )
+from tests.differential.steps import agree
 
 RUNS = int(os.environ.get("OPENLEDGER_DIFFERENTIAL", "2"))
 REVIEWERS = [person(f"reviewer {n}") for n in range(APPEAL + 5)]
 PEOPLE = [person(name) for name in ("alice", "bob", "carol")]
 OWNER = person("owner")
-STATES = ["none", "submitted", "in review", "disagreed", "decided", "in appeal", "finalised", "withdrawn"]
 SALT = bytes(32)
 
 numbers = st.integers(1, 3)
@@ -74,18 +73,7 @@ class Agreement(RuleBasedStateMachine):
     def both(
         self, step: Callable[[], None], sender: str, contract: str, function: str, given: list[Any], value: int = 0
     ) -> None:
-        """Takes a step in both worlds; both must allow it, or refuse it for the same reason."""
-        try:
-            step()
-            expected = ""
-        except Refused as refused:
-            expected = str(refused)
-        try:
-            self.world.send(sender, contract, function, given, value)
-            actual = ""
-        except Reverted as reverted:
-            actual = str(reverted)
-        assert actual == expected, f"{contract}.{function}: the contract says {actual!r}, the model {expected!r}"
+        agree(self.world, step, sender, contract, function, given, value)
 
     def _clock(self, seconds: int) -> None:
         self.world.step(seconds)
@@ -189,28 +177,6 @@ class Agreement(RuleBasedStateMachine):
         self.both(lambda: self.protocol.settle_challenge(number, index), OWNER.address, "ReviewAppeals",
                   "settleChallenge", [number, index])  # fmt: skip
 
-    @rule(who=st.sampled_from(PEOPLE), amount=amounts)
-    def deposit(self, who: Any, amount: int) -> None:
-        self.both(lambda: self.protocol.deposit(who.address, amount), who.address, "FeeEscrow", "deposit",
-                  [who.address], amount)  # fmt: skip
-
-    @rule(who=st.sampled_from(PEOPLE), cumulative=amounts)
-    def redeem(self, who: Any, cumulative: int) -> None:
-        host = REVIEWERS[0].address
-        voucher = Voucher(who.address, host, cumulative)
-        signature = sign(voucher, Domain(self.world.chain_id, self.world.at["FeeEscrow"]), who)
-        self.both(lambda: self.protocol.redeem(who.address, host, cumulative), host, "FeeEscrow", "redeem",
-                  [voucher.as_tuple(), signature])  # fmt: skip
-
-    @rule(who=st.sampled_from(PEOPLE), amount=amounts)
-    def request_withdrawal(self, who: Any, amount: int) -> None:
-        self.both(lambda: self.protocol.request_withdrawal(who.address, amount), who.address, "FeeEscrow",
-                  "requestWithdrawal", [amount])  # fmt: skip
-
-    @rule(who=st.sampled_from(PEOPLE))
-    def withdraw(self, who: Any) -> None:
-        self.both(lambda: self.protocol.withdraw(who.address), who.address, "FeeEscrow", "withdraw", [])
-
     def _commit(self, number: int, who: str, verdict: frozenset[int]) -> None:
         sealed = keccak(encode(["uint256", "address", "bytes", "bytes32"], [number, who, bits(verdict), SALT]))
         self.both(lambda: self.protocol.commit(number, who, verdict), who, "DatanetRegistry", "commitVerdict",
@@ -235,8 +201,6 @@ class Agreement(RuleBasedStateMachine):
         world, model = self.world, self.protocol
         staked = sum(model.staked.values()) + sum(amount for amount, _ in model.leaving.values())
         assert world.balance(world.at["StakeManager"]) == staked
-        assert world.balance(world.at["FeeEscrow"]) == sum(model.deposits.values())
-        assert world.balance(world.at["RewardsDistributor"]) == model.collected
         for wallet in REVIEWERS:
             stake = world.read("StakeManager", "stakeOf", int(Role.REVIEWER), wallet.address)
             assert stake == model.staked[wallet.address]

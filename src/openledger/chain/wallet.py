@@ -66,6 +66,17 @@ class KeyStore:
             raise NotFoundError(f"no account {name!r} in {self._folder}; there are {', '.join(self.names()) or 'none'}")
         return str(self.wallet(name).address)
 
+    def find(self, account: str) -> LocalAccount:
+        """An account that exists already, by its name or its address.
+
+        Raises:
+            NotFoundError: this store does not hold its key.
+        """
+        for name in self.names():
+            if account == name or account.lower() == self.wallet(name).address.lower():
+                return self.wallet(name)
+        raise NotFoundError(f"the key of {account} is not in {self._folder}; act where it is kept")
+
     def names(self) -> list[str]:
         """Names of all accounts, in the order they were made."""
         if not self._names_path.is_file():

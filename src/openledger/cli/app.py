@@ -10,8 +10,10 @@ import typer
 
 from openledger import __version__
 from openledger.cli import (
+    access,
     account,
     accuracy,
+    appeal,
     attribution,
     chain,
     config,
@@ -57,7 +59,10 @@ app.command()(serving.serve)
 app.command()(ask_module.ask)
 app.command()(verify.verify)
 app.add_typer(receipt.app, name="receipt")
+for verb in (appeal.finalise, appeal.challenges, appeal.challenge, appeal.defend, appeal.appeal):
+    datanet.app.command()(verb)
 app.add_typer(datanet.app, name="datanet")
+app.add_typer(access.app, name="access")
 app.add_typer(model.app, name="model")
 attribution.app.command()(accuracy.audit)
 app.add_typer(attribution.app, name="attribution")

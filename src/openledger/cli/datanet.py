@@ -12,7 +12,7 @@ from openledger.cli.session import HomeOption, JsonOption, network
 from openledger.client.clients import RecordPage, calls
 from openledger.datanets import read_rows
 from openledger.node.views import ContributionRow, DatanetRow, DatanetView, RecordView, Submission, VersionRow
-from openledger.primitives import InputError
+from openledger.primitives import InputError, parse_json
 
 app = typer.Typer(help="Datanets: communities of data, reviewed by peers.", no_args_is_help=True)
 
@@ -147,14 +147,20 @@ def submit(
 @app.command()
 def review(
     contribution: Annotated[int, typer.Argument(help="The contribution's number.")],
+    challengeable: Annotated[
+        bool, typer.Option("--challengeable", help="Do not wait for the challenge window and make the decision final.")
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Draw a jury, and let the reviewers whose keys this node holds judge, commit and reveal."""
     with network(home) as client:
-        row = client.send(calls.review(contribution))
+        row = client.send(calls.review(contribution, challengeable=challengeable))
     if json:
         print_json(row, ContributionRow)
+        return
+    if challengeable:
+        console.print(f"contribution {row.id} is {row.state}   [dim]next: openledger datanet finalise {row.id}[/]")
         return
     console.print(
         f"contribution {row.id}: {row.accepted} accepted, {row.rejected} rejected, {open_amount(row.slashed)} OPEN of the bond "
@@ -171,3 +177,66 @@ def anchor(number: Number = 1, home: HomeOption = None, json: JsonOption = False
         print_json(version, VersionRow)
         return
     console.print(f"version {version.number}: {version.records:,} records, root {version.root}", soft_wrap=True)
+
+
+@app.command()
+def remove(
+    digest: Annotated[str, typer.Argument(help="The record's hash.", metavar="HASH")],
+    account: Annotated[str, typer.Option("--as", help="The record's contributor or the Datanet's owner.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Take an accepted record out of all versions to come."""
+    with network(home) as client:
+        stone = client.send(calls.remove_record(digest, account))
+    if json:
+        print_json(stone)
+        return
+    console.print(f"record {stone.record} is not in version {stone.version} of Datanet {stone.datanet} and later ones",
+                  soft_wrap=True)  # fmt: skip
+
+
+@app.command()
+def removed(
+    number: Annotated[int, typer.Argument(help="The Datanet's number.", metavar="DATANET")] = 1,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """The records that were removed from a Datanet."""
+    with network(home) as client:
+        stones = client.send(calls.tombstones(number))
+    if json:
+        print_json(stones)
+        return
+    rows = table("Removed records", "record", "contribution", "from version", right=["contribution", "from version"])
+    for stone in stones:
+        rows.add_row(stone.record, str(stone.contribution), str(stone.version))
+    console.print(rows)
+
+
+@app.command()
+def create(
+    file: Annotated[Path, typer.Argument(help="Description as JSON, in the shape of the shipped datanet.json.")],
+    account: Annotated[str, typer.Option("--as", help="The owner: name or address of an account of this node.")],
+    access: Annotated[str, typer.Option(help="Who may read: open, paid or granted; never changes.")] = "open",
+    owner_part: Annotated[
+        float, typer.Option(min=0, max=100, help="The owner's part of its income, in percent; never changes.")
+    ] = 0.0,
+    row_cap: Annotated[int, typer.Option(min=0, help="Most records of one contributor; 0 for no cap.")] = 0,
+    access_fee: Annotated[str, typer.Option(help="OPEN for access.")] = "0",
+    licence_fee: Annotated[str, typer.Option(help="OPEN for each fine-tuning job.")] = "0",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Register a Datanet: schema, review policy, who may read, what it costs."""
+    description = parse_json(file.read_bytes())
+    if not isinstance(description, dict):
+        raise InputError(f"{file} holds no JSON object; see datanet.json for the shape")
+    conditions = {"access": access, "owner_ppm": round(owner_part * 10_000), "row_cap": row_cap,
+                  "access_fee": access_fee, "licence_fee": licence_fee}  # fmt: skip
+    with network(home) as client:
+        row = client.send(calls.create_datanet(account, description, **conditions))
+    if json:
+        print_json(row)
+        return
+    console.print(f"Datanet {row.id}, {row.name}, belongs to {party(row.owner)}")

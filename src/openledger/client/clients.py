@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 
 import httpx
 
-from openledger.client.core import Call, raise_for_error, read, unreachable
+from openledger.client.core import LONG, Call, raise_for_error, read, unreachable
+from openledger.client.datanet_calls import AccountCalls, DatanetCalls
 from openledger.node import views
 from openledger.primitives import OpenLedgerError, SignatureError
 
 T = TypeVar("T")
-
-_LONG = 600.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Answer:
     residual_ppm: int
 
 
-class _Calls:
+class _Calls(DatanetCalls, AccountCalls):
     """Every call by name; the clients below only send them."""
 
     overview = staticmethod(lambda: Call[views.Overview]("GET", "/api/overview", views.Overview))
@@ -89,15 +88,16 @@ class _Calls:
     @staticmethod
     def contribute(datanet: int, account: str, licence: str, records: list[dict[str, Any]]) -> Call[views.Submission]:
         body = {"account": account, "licence": licence, "records": records}
-        return Call("POST", f"/api/datanets/{datanet}/contributions", views.Submission, body=body, timeout=_LONG)
+        return Call("POST", f"/api/datanets/{datanet}/contributions", views.Submission, body=body, timeout=LONG)
 
     @staticmethod
-    def review(contribution: int) -> Call[views.ContributionRow]:
-        return Call("POST", f"/api/contributions/{contribution}/review", views.ContributionRow, timeout=_LONG)
+    def review(contribution: int, *, challengeable: bool = False) -> Call[views.ContributionRow]:
+        path, asked = f"/api/contributions/{contribution}/review", {"challengeable": challengeable}
+        return Call("POST", path, views.ContributionRow, params=asked, timeout=LONG)
 
     @staticmethod
     def anchor(datanet: int) -> Call[views.VersionRow]:
-        return Call("POST", f"/api/datanets/{datanet}/versions", views.VersionRow, timeout=_LONG)
+        return Call("POST", f"/api/datanets/{datanet}/versions", views.VersionRow, timeout=LONG)
 
     @staticmethod
     def create_key(cap: str, days: float = 30.0) -> Call[dict[str, Any]]:
@@ -105,7 +105,7 @@ class _Calls:
 
     @staticmethod
     def settle() -> Call[dict[str, Any]]:
-        return Call("POST", "/api/settle", dict[str, Any], timeout=_LONG)
+        return Call("POST", "/api/settle", dict[str, Any], timeout=LONG)
 
     @staticmethod
     def claim(account: str) -> Call[dict[str, int]]:
@@ -118,7 +118,7 @@ class _Calls:
         account: str, receipt: str, why: str, shares: list[tuple[str, int]] | None = None
     ) -> Call[views.DisputeRow]:
         body = {"account": account, "receipt": receipt, "why": why, "shares": shares}
-        return Call("POST", "/api/disputes", views.DisputeRow, body=body, timeout=_LONG)
+        return Call("POST", "/api/disputes", views.DisputeRow, body=body, timeout=LONG)
 
     @staticmethod
     def open_root_dispute(account: str, root: int, why: str) -> Call[views.DisputeRow]:
@@ -131,7 +131,7 @@ class _Calls:
 
     @staticmethod
     def advance_dispute(number: int) -> Call[views.DisputeRow]:
-        return Call("POST", f"/api/disputes/{number}/advance", views.DisputeRow, timeout=_LONG)
+        return Call("POST", f"/api/disputes/{number}/advance", views.DisputeRow, timeout=LONG)
 
     @staticmethod
     def rotate_wallet(account: str, successor: str) -> Call[dict[str, str]]:
@@ -229,7 +229,7 @@ class OpenLedger:
         text, account = "", None
         try:
             with self._http.stream(
-                "POST", "/v1/chat/completions", json=body, headers=self._asking(), timeout=_LONG
+                "POST", "/v1/chat/completions", json=body, headers=self._asking(), timeout=LONG
             ) as response:
                 if not response.is_success:
                     response.read()
@@ -260,7 +260,7 @@ class OpenLedger:
     def blob(self, digest: str) -> bytes:
         """A public blob's bytes by hash; the caller checks the hash."""
         try:
-            response = self._http.get(f"/api/blobs/{digest}", timeout=_LONG)
+            response = self._http.get(f"/api/blobs/{digest}", timeout=LONG)
         except httpx.HTTPError as error:
             raise unreachable(self.url, error) from error
         raise_for_error(response)

@@ -22,6 +22,9 @@ from openledger.primitives import (
 
 T = TypeVar("T")
 
+LONG = 600.0
+"""Seconds for a call that trains, judges or recomputes before it answers."""
+
 _ERRORS: Mapping[int, type[OpenLedgerError]] = {
     400: InputError,
     401: SignatureError,

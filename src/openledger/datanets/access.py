@@ -95,6 +95,12 @@ def has_access(chain: Chain, datanet: int, account: str) -> bool:
     return bool(chain.call(chain.contract(_ACCESS).functions.hasAccess(datanet, account)))
 
 
+def access_grant(chain: Chain, datanet: int, account: str) -> tuple[int, bool]:
+    """(until, paid) of an account's grant: the Unix second at which it ends, 0 if there is none, and whether it was paid for."""
+    until, paid = chain.call(chain.contract(_ACCESS).functions.grantOf(datanet, account))
+    return int(until), bool(paid)
+
+
 def access_requests(chain: Chain, datanet: int) -> list[AccessRequest]:
     """Every request for access to a Datanet, in order, as it stands."""
     contract = chain.contract(_ACCESS)

@@ -102,6 +102,25 @@ class Tombstone:
     version: int
 
 
+@dataclass(frozen=True)
+class Challenge:
+    """One challenge of a decision; ``bond`` in wei, each side's. ``defender`` is None while nobody stands by the decision.
+
+    Attributes:
+        number: from 1 for each contribution.
+        positions: the records whose decision shall be turned around, from 0.
+        settled: whether both sides were paid.
+    """
+
+    contribution: int
+    number: int
+    challenger: str
+    defender: str | None
+    bond: int
+    positions: tuple[int, ...]
+    settled: bool
+
+
 def create_datanet(
     chain: Chain, owner: LocalAccount, terms: Terms, uri: str = "", conditions: DatanetTerms | None = None
 ) -> int:
@@ -120,6 +139,15 @@ def create_datanet(
 def next_nonce(chain: Chain, contributor: str) -> int:
     """The nonce that the contributor's next contribution must be signed with."""
     return int(chain.call(chain.contract(_REGISTRY).functions.nonces(contributor)))
+
+
+def datanet_owner(chain: Chain, datanet: int) -> str:
+    """The account that owns a Datanet.
+
+    Raises:
+        RevertError: ``UnknownDatanet``.
+    """
+    return str(_values(chain.call(chain.contract(_REGISTRY).functions.datanet(datanet)))[0])
 
 
 def bond_of(chain: Chain, count: int) -> int:
@@ -240,6 +268,30 @@ def challenge(chain: Chain, wallet: LocalAccount, contribution: int, positions: 
     contract = chain.contract(_APPEALS)
     receipt = chain.send(wallet, contract.functions.challenge(contribution, bitmap), value=bond)
     return int(contract.events.DecisionChallenged().process_receipt(receipt, errors=DISCARD)[0]["args"]["number"])
+
+
+def challenges(chain: Chain, contribution: int) -> list[Challenge]:
+    """Every challenge of the decision on a contribution, in order."""
+    count = contribution_entry(chain, contribution).count
+    functions = chain.contract(_APPEALS).functions
+    found = []
+    for number in range(1, int(chain.call(functions.challengeCount(contribution))) + 1):
+        challenger, defender, _, settled, bond, records = _values(
+            chain.call(functions.challenges(contribution, number))
+        )
+        marked = unpack_bitmap(bytes(records), count)
+        found.append(
+            Challenge(
+                contribution=contribution,
+                number=number,
+                challenger=str(challenger),
+                defender=None if int(defender, 16) == 0 else str(defender),
+                bond=int(bond),
+                positions=tuple(position for position, asked in enumerate(marked) if asked),
+                settled=bool(settled),
+            )
+        )
+    return found
 
 
 def defend(chain: Chain, wallet: LocalAccount, contribution: int, number: int) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from openledger.datanets import Record
-from openledger.node import views
+from openledger.node import api_accounts, api_datanets, views
 from openledger.node.service import Node
 from openledger.primitives import NotFoundError, SignatureError, from_hex, parse_open
 
@@ -148,6 +148,8 @@ def router(node: Node) -> APIRouter:
             raise SignatureError("this act needs the operator's token; it stands in operator.token in the home folder")
 
     acts = [Depends(operator)]
+    for part in (api_accounts, api_datanets):
+        routes.include_router(part.router(node, acts))
 
     @routes.get("/health")
     def health() -> dict[str, Any]:
@@ -223,8 +225,8 @@ def router(node: Node) -> APIRouter:
         return node.contribute(number, body.account, records, body.licence)
 
     @routes.post("/contributions/{number}/review", dependencies=acts)
-    def review(number: int) -> views.ContributionRow:
-        return node.review(number)
+    def review(number: int, challengeable: bool = False) -> views.ContributionRow:
+        return node.review(number, challengeable=challengeable)
 
     @routes.post("/datanets/{number}/versions", dependencies=acts)
     def anchor(number: int) -> views.VersionRow:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
@@ -12,6 +13,7 @@ from openledger.datanets import (
     Ballot,
     CarefulReviewer,
     ContributionState,
+    DatanetTerms,
     DuplicateReviewer,
     FactReviewer,
     GateReport,
@@ -21,13 +23,16 @@ from openledger.datanets import (
     Reviewer,
     ReviewItem,
     Terms,
+    Tombstone,
     Version,
     anchor_version,
     build_contribution,
     build_version,
     commit,
     contribution_entry,
+    create_datanet,
     data_card,
+    datanet_owner,
     end_round,
     fill_ballot,
     finalise,
@@ -44,8 +49,8 @@ from openledger.datanets import (
     tombstones,
 )
 from openledger.node.library import Library
-from openledger.node.people import OWNER, REVIEWERS
-from openledger.primitives import ChainError, NotFoundError, from_hex
+from openledger.node.people import SETTLER
+from openledger.primitives import ChainError, InputError, NotFoundError, from_hex, to_hex
 from openledger.storage import BlobStore, Database, VerdictRecord
 
 INTENDED_USE = "training and evaluating language models"
@@ -57,7 +62,10 @@ PROCEDURES: dict[str, Reviewer] = {
     "uma": CarefulReviewer(),
     "viktor": DuplicateReviewer(),
 }
-"""How each reviewer of the founding network judges: three check everything, one the facts alone, one copies alone."""
+"""How each reviewer of the founding network judges: three check everything, one the facts alone, one copies alone. Any other
+account of this node that is drawn checks everything."""
+
+_OTHERS = CarefulReviewer()
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,17 @@ class Curation:
                 return Terms.from_json(self._blobs.get_json(from_hex(log["args"]["uri"].removeprefix("blob:"), 32)))
         raise NotFoundError(f"no Datanet {datanet}; `openledger datanet list` shows those that there are")
 
+    def create(self, owner: LocalAccount, description: Mapping[str, Any], conditions: DatanetTerms) -> int:
+        """Registers a Datanet by its description (the shape of ``datanet.json``) and publishes that; returns its number.
+
+        Raises:
+            InputError: the description is malformed; nothing was sent.
+            RevertError: ``OwnerShareTooLarge``.
+        """
+        terms = Terms.from_json(description)
+        uri = f"blob:{to_hex(self._blobs.put_json(description))}"
+        return create_datanet(self._chain, owner, terms, uri, conditions)
+
     def contribute(self, datanet: int, account: str, records: Sequence[Record], licence: str) -> Submitted:
         """Signs the records as ``account`` (a name in this node's key store) and submits them with their bond.
 
@@ -123,42 +142,60 @@ class Curation:
         self._blobs.put(signed.manifest.canonical)
         return Submitted(submit_contribution(self._chain, wallet, signed), tuple(records), report)
 
-    def review(self, contribution: int) -> Outcome:
+    def review(self, contribution: int, *, challengeable: bool = False) -> None:
         """Draws the jury and has the jurors whose keys this node holds judge, commit, reveal; then ends the round.
 
         Where they disagree further jurors join. What is decided becomes final once its challenge window has been waited
-        for, unless somebody challenged it.
+        for, unless somebody challenged it; with ``challengeable`` nobody waits, and :meth:`finalise` comes later.
 
         Raises:
             NotFoundError: a juror's key is not here.
             ChainError: the round is void.
             RevertError: the contribution is not waiting for a review.
         """
-        owner = self._keys.wallet(OWNER)
-        entry = contribution_entry(self._chain, contribution)
-        manifest = Manifest.from_bytes(self._blobs.get(entry.manifest))
-        items = review_items(
-            manifest.records, self._inspect(entry.datanet, self.terms(entry.datanet), manifest, contribution)
-        )
-        state = self._judge(contribution, items)
+        state = self.judge(contribution)
         if state is ContributionState.DISAGREED:
-            state = self._judge(contribution, items)
+            state = self.judge(contribution)
         if state is not ContributionState.DECIDED:
             raise ChainError(
                 f"the review of contribution {contribution} is void: too few jurors revealed; review it again"
             )
-        while (left := review_times(self._chain, contribution).challenge_end - self._chain.time()) > 0:
+        if not challengeable:
+            self.finalise(contribution)
+
+    def finalise(self, contribution: int) -> None:
+        """Waits for the challenge window to end and makes the decision final.
+
+        Raises:
+            RevertError: ``AppealPending`` where it was challenged.
+        """
+        self.wait_until(review_times(self._chain, contribution).challenge_end)
+        finalise(self._chain, self._keys.wallet(SETTLER), contribution)
+
+    def wait_until(self, second: int) -> None:
+        """Returns once the chain's clock has reached a Unix second."""
+        while (left := second - self._chain.time()) > 0:
             self._wait(left)
-        finalise(self._chain, owner, contribution)
-        return read_outcome(self._chain, contribution, manifest)
+
+    def judge(self, contribution: int) -> ContributionState:
+        """One phase: the jurors that can be drawn now commit and reveal, and the round ends. Returns where the contribution
+        stands then; unchanged if nobody could be drawn.
+
+        Raises:
+            NotFoundError: a juror's key is not here.
+            RevertError: no jury can be drawn now.
+        """
+        entry = contribution_entry(self._chain, contribution)
+        manifest = Manifest.from_bytes(self._blobs.get(entry.manifest))
+        report = self._inspect(entry.datanet, self.terms(entry.datanet), manifest, contribution)
+        return self._judge(contribution, review_items(manifest.records, report))
 
     def _judge(self, contribution: int, items: Sequence[ReviewItem]) -> ContributionState:
-        """One phase: the jurors that are drawn now commit and reveal. Returns where the contribution stands then."""
-        owner = self._keys.wallet(OWNER)
+        clerk = self._keys.wallet(SETTLER)
         ballots: list[tuple[LocalAccount, Ballot]] = []
-        for address in open_review(self._chain, owner, contribution):
+        for address in self._draw(contribution):
             reviewer, wallet = self._reviewer(address)
-            verdicts = review(PROCEDURES[reviewer], items)
+            verdicts = review(PROCEDURES.get(reviewer, _OTHERS), items)
             with self._database.session() as session:
                 for position, verdict in enumerate(verdicts):
                     session.merge(
@@ -176,14 +213,45 @@ class Curation:
             return contribution_entry(self._chain, contribution).state
         for wallet, ballot in ballots:
             reveal(self._chain, wallet, ballot)
-        return end_round(self._chain, owner, contribution)
+        return end_round(self._chain, clerk, contribution)
 
-    def anchor(self, datanet: int, removed: Sequence[bytes] = ()) -> Version:
-        """Anchors the next version: all accepted records of all finalised contributions, less what is removed.
+    def _draw(self, contribution: int) -> list[str]:
+        """New jurors; a draw that was renewed is asked for once more."""
+        clerk = self._keys.wallet(SETTLER)
+        before = contribution_entry(self._chain, contribution).state
+        drawn = open_review(self._chain, clerk, contribution)
+        if not drawn and contribution_entry(self._chain, contribution).state is before:
+            drawn = open_review(self._chain, clerk, contribution)
+        return drawn
+
+    def remove(self, wallet: LocalAccount, digest: bytes) -> Tombstone:
+        """Puts a tombstone on an accepted record, wherever in its Datanet it was accepted: no later version may hold it.
 
         Raises:
-            InputError: no record would be left, or a removal names a record that was never accepted.
+            NotFoundError: no such record.
+            InputError: it was not accepted, or is removed already.
+            RevertError: the account neither contributed it nor owns the Datanet.
         """
+        place = self._library.find(digest)
+        datanet = place.contribution.datanet
+        if place.status != "accepted":
+            raise InputError(f"record {to_hex(digest)} is {place.status}; only an accepted record can be removed")
+        if any(stone.record == digest for stone in tombstones(self._chain, datanet)):
+            raise InputError(f"record {to_hex(digest)} is removed already")
+        for other in self._library.records(datanet):
+            if other.hash == digest and other.status == "accepted":
+                manifest = Manifest.from_bytes(self._blobs.get(other.contribution.manifest))
+                remove_record(self._chain, wallet, other.contribution.id, manifest, other.position)
+        return next(stone for stone in tombstones(self._chain, datanet) if stone.record == digest)
+
+    def anchor(self, datanet: int) -> Version:
+        """Anchors the next version: all accepted records of all finalised contributions, less those with a tombstone.
+
+        Raises:
+            NotFoundError: the owner's key is not here.
+            InputError: no record would be left.
+        """
+        owner = self._keys.find(datanet_owner(self._chain, datanet))
         outcomes: list[Outcome] = []
         known: list[Record] = []
         for item in self._library.contributions(datanet):
@@ -192,23 +260,14 @@ class Curation:
             manifest = Manifest.from_bytes(self._blobs.get(item.manifest))
             outcomes.append(read_outcome(self._chain, item.id, manifest))
             known += manifest.records
-        self._remove(outcomes, removed)
-        removed = sorted({*removed, *(stone.record for stone in tombstones(self._chain, datanet))})
+        removed = sorted({stone.record for stone in tombstones(self._chain, datanet)})
         previous = self._newest(datanet)
         number = 1 if previous is None else previous.number + 1
         version = build_version(datanet, number, outcomes, removed, previous)
         self._blobs.put(version.canonical)
-        anchor_version(self._chain, self._keys.wallet(OWNER), version)
+        anchor_version(self._chain, owner, version)
         self._database.set_state(f"data_card.{datanet}", data_card(version, known, self.terms(datanet)))
         return version
-
-    def _remove(self, outcomes: Sequence[Outcome], removed: Sequence[bytes]) -> None:
-        """Puts a tombstone on each record wherever it was accepted."""
-        for outcome in outcomes:
-            manifest = Manifest.from_bytes(self._blobs.get(outcome.manifest))
-            for position, (record, accepted) in enumerate(zip(manifest.records, outcome.accepted, strict=True)):
-                if accepted and record.hash in removed:
-                    remove_record(self._chain, self._keys.wallet(OWNER), outcome.contribution, manifest, position)
 
     def _newest(self, datanet: int) -> Version | None:
         logs = self._chain.events("DatanetRegistry", "VersionAnchored")
@@ -224,7 +283,7 @@ class Curation:
         return inspect(manifest.records, manifest.licence, terms, known)
 
     def _reviewer(self, address: str) -> tuple[str, LocalAccount]:
-        for name in REVIEWERS:
+        for name in self._keys.names():
             wallet = self._keys.wallet(name)
             if wallet.address == address:
                 return name, wallet

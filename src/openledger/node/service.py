@@ -14,6 +14,9 @@ from openledger import governance
 from openledger.chain import Chain, Deployment, DevChain
 from openledger.datanets import Record
 from openledger.node import views
+from openledger.node.access import AccessDesk
+from openledger.node.accounts import Accounts
+from openledger.node.appeals import Appeals
 from openledger.node.audit import verify_here
 from openledger.node.curating import Curation
 from openledger.node.disputing import Court
@@ -147,6 +150,21 @@ class Node:
     def curation(self) -> Curation:
         """Contributes, reviews and anchors."""
         return Curation(self.chain, self.keys, self.blobs, self.database, self.reader.library, self.devchain.warp)
+
+    @cached_property
+    def appeals(self) -> Appeals:
+        """Challenges of review decisions."""
+        return Appeals(self.chain, self.keys, self.curation, self.reader.party)
+
+    @cached_property
+    def access(self) -> AccessDesk:
+        """Access to Datanets, and the income from it."""
+        return AccessDesk(self.chain, self.keys, self.blobs, self.reader.party)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """The accounts whose keys this node holds: their OPEN and their stakes."""
+        return Accounts(self.chain, self.keys, self.reader.party)
 
     @cached_property
     def shelf(self) -> Shelf:
@@ -293,9 +311,9 @@ class Node:
         ]
         return views.Submission(submitted.id, len(records), findings)
 
-    def review(self, contribution: int) -> views.ContributionRow:
-        """Has a contribution judged by the reviewers whose keys this node holds."""
-        self.curation.review(contribution)
+    def review(self, contribution: int, *, challengeable: bool = False) -> views.ContributionRow:
+        """Has a contribution judged by the reviewers whose keys this node holds; see :meth:`Curation.review`."""
+        self.curation.review(contribution, challengeable=challengeable)
         return self.reader.contribution(contribution)
 
     def anchor(self, datanet: int) -> views.VersionRow:
@@ -355,15 +373,15 @@ class Node:
         self, account: str, receipt: str, why: str, shares: list[tuple[str, int]] | None = None
     ) -> views.DisputeRow:
         """Challenges a receipt as an account whose key this node holds; see :meth:`Court.open`."""
-        return self.court.open(self._wallet_of(account), receipt, why, shares)
+        return self.court.open(self.keys.find(account), receipt, why, shares)
 
     def open_root_dispute(self, account: str, number: int, why: str) -> views.DisputeRow:
         """Challenges a payout root as an account whose key this node holds."""
-        return self.court.open_root(self._wallet_of(account), number, why)
+        return self.court.open_root(self.keys.find(account), number, why)
 
     def answer_dispute(self, number: int, account: str = "") -> views.DisputeRow:
         """Answers a challenge, as this node's host if no account is named."""
-        return self.court.answer(number, self._wallet_of(account) if account else None)
+        return self.court.answer(number, self.keys.find(account) if account else None)
 
     def advance_dispute(self, number: int) -> views.DisputeRow:
         """Does what can be done now in a dispute; see :meth:`Court.advance`."""
@@ -371,14 +389,14 @@ class Node:
 
     def rotate_wallet(self, account: str, successor: str) -> str:
         """Moves an account's earnings to another wallet for good, both of whose keys this node holds; returns the holder."""
-        old, new = self._wallet_of(account), self._wallet_of(successor)
+        old, new = self.keys.find(account), self.keys.find(successor)
         link, signature = sign_link(self.chain, old, new.address)
         rotate(self.chain, new, link, signature)
         return holder_of(self.chain, old.address)
 
     def delegate_claims(self, account: str, claimer: str) -> None:
         """Lets ``claimer`` claim for an account whose holder's key is here; the zero address takes it back."""
-        set_claimer(self.chain, self._wallet_of(holder_of(self.chain, account)), account, claimer)
+        set_claimer(self.chain, self.keys.find(holder_of(self.chain, account)), account, claimer)
 
     def start_training(self, datanet: int, version: int, recipe: dict[str, Any], name: str) -> str:
         """Starts a fine-tuning job in the background; returns its id."""
@@ -411,7 +429,7 @@ class Node:
         """
         if support.upper() not in governance.Support.__members__:
             raise InputError(f"{support!r} is no vote; say for, against or abstain")
-        wallet = self._wallet_of(voter)
+        wallet = self.keys.find(voter)
         governance.vote(self.chain, wallet, _proposal_number(proposal), governance.Support[support.upper()])
 
     def proposal_state(self, proposal: str) -> str:
@@ -447,12 +465,6 @@ class Node:
 
         self._worker = threading.Thread(target=work, name="settling", daemon=True)
         self._worker.start()
-
-    def _wallet_of(self, address: str) -> LocalAccount:
-        for name in self.keys.names():
-            if self.keys.address(name).lower() == address.lower():
-                return self.keys.wallet(name)
-        raise NotFoundError(f"this node does not hold the key of {address}; act with the wallet that does")
 
 
 def _proposal_number(text: str) -> int:

@@ -103,6 +103,75 @@ class ContributionRow:
 
 
 @dataclass(frozen=True)
+class ChallengeRow:
+    """One challenge of the decision on ``rows`` (from 1) of a contribution; ``bond`` is each side's, in wei."""
+
+    contribution: int
+    number: int
+    rows: list[int]
+    challenger: Party
+    defender: Party | None
+    bond: Wei
+    settled: bool
+
+
+@dataclass(frozen=True)
+class TombstoneRow:
+    """A record that versions of the Datanet from ``version`` on do not hold."""
+
+    datanet: int
+    contribution: int
+    record: str
+    version: int
+
+
+@dataclass(frozen=True)
+class AccessRow:
+    """One request for access to a Datanet; ``purpose`` is empty where its text is not published here."""
+
+    request: int
+    datanet: int
+    account: Party
+    state: str
+    fee: Wei
+    purpose: str
+
+
+@dataclass(frozen=True)
+class GrantRow:
+    """Whether an account may read a Datanet now, and until when by a grant (Unix seconds, 0 for none)."""
+
+    datanet: int
+    account: Party
+    access: bool
+    until: int
+    paid: bool
+
+
+@dataclass(frozen=True)
+class IncomeRow:
+    """What one contribution has earned by access to a Datanet's version and by licences of it, and not claimed."""
+
+    datanet: int
+    version: int
+    contribution: int
+    contributor: Party
+    claimable: Wei
+
+
+@dataclass(frozen=True)
+class StakeRow:
+    """One account's stake in one role: what counts, what is leaving, and from when that can be withdrawn (Unix seconds)."""
+
+    account: Party
+    role: str
+    staked: Wei
+    leaving: Wei
+    release: int
+    active: bool
+
+
+@dataclass(frozen=True)
 class GateFinding:
     """What the gate noticed about one row (from 1) of a contribution; ``severity`` is ``fail`` or ``warn``."""
 
