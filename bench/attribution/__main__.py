@@ -73,11 +73,7 @@ def spans(task: Task) -> Found:
     found = SpanIndex.build([example.token_ids for example in task.examples])
     ready = time.process_time()
     queries = (*task.documents, *task.generations)
-    scores = np.zeros((len(queries), len(task.examples)), np.float32)
-    for row, query in enumerate(queries):
-        for span in found.spans(query.token_ids[query.prompt_length :], minimum=1, limit=len(task.examples)):
-            for place in span.records:
-                scores[row, place] += span.length / len(span.records)
+    scores = found.scores([query.token_ids[query.prompt_length :] for query in queries])
     tokens = float(np.mean([len(example.token_ids) for example in task.examples]))
     return scores[None], ready - begun, 1000 * (time.process_time() - ready) / len(queries), 8 * tokens
 

@@ -130,7 +130,7 @@ def test_what_is_explained_of_unrelated_outputs_too_is_not_credited() -> None:
     index: Any = stand([[1.0, 0.0], [-1.0, 0.0]])
     explained = 0.6
     found = shares(index.measured(np.asarray([explained**0.5, (1 - explained) ** 0.5])), index)
-    assert found.ppm[0] == pytest.approx(980_000 * (explained - 0.3) / 0.7, abs=2)
+    assert found.ppm[0] == pytest.approx(980_000 * ((explained - 0.3) / 0.7) ** 2, abs=2)
     assert shares(index.measured(np.asarray([0.5, 1.0])), index).ppm == {}
 
 

@@ -113,6 +113,26 @@ def test_influence_pays_what_the_audit_is_sure_of_up_to_the_bound(evaluation: An
     assert paid.by_role(account("ada"))[Role.CONTRIBUTOR] == by_influence + (fee_for_data - by_influence) // 3
 
 
+def test_an_evaluation_that_is_accepted_later_holds_for_batches_posted_after_it() -> None:
+    accuracy = Accuracy(250_000)
+    terms = terms_of(batch_of(1, 1))
+    posted = terms.batches[0].position
+
+    def model(since: tuple[int, int]) -> Model:
+        return replace(terms.models[1], accuracy=Accuracy(0), accepted=((since, accuracy),))
+
+    assert model((posted[0] - 1, 0)).accuracy_at(posted) == accuracy
+    assert model(posted).accuracy_at(posted) == Accuracy(0)
+    body = body_of(0, WEI_PER_OPEN, {record(0): PPM})
+    before, after = (
+        payouts([body], replace(terms, models={1: model(since)})).by_role(account("ada"))[Role.CONTRIBUTOR]
+        for since in ((posted[0] + 1, 0), (posted[0] - 1, 0))
+    )
+    fee_for_data = WEI_PER_OPEN * 6 // 10
+    assert before == fee_for_data // 3
+    assert after == fee_for_data // 4 + (fee_for_data - fee_for_data // 4) // 3
+
+
 def test_receipts_of_a_model_whose_evaluation_is_not_published_wait() -> None:
     terms = terms_of(batch_of(1, 1))
     hidden = replace(terms, models={1: replace(terms.models[1], accuracy=Accuracy(published=False))})

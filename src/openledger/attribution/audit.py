@@ -27,6 +27,9 @@ from openledger.primitives.canonical import canonical_bytes, parse_json
 from openledger.primitives.errors import InputError, StorageError
 from openledger.primitives.hashing import keccak, to_hex
 
+FEWEST_CONTRIBUTORS = 4
+"""Fewer have too few halves to tell anything."""
+
 Retrain = Callable[[NDArray[np.float64]], Sequence[float]]
 """Trains with these weights of the records [records] and gives the loss in nats of every query [queries]."""
 
@@ -63,10 +66,11 @@ class Audit:
 
     Attributes:
         records: LDS over random halves of the records.
-        contributors: LDS over random halves of the contributors; None with fewer than four of them.
+        contributors: LDS over random halves of the contributors; None with fewer than ``FEWEST_CONTRIBUTORS``.
         retrainings: number of retrainings behind each.
         nats_per_unit: what a score of one changes an output's loss by, from the halves of the records.
         left_out: leaving out one contributor at a time; None if it was not asked for.
+        spans: the LDS of verbatim spans over the same halves of the records; None if they were not given.
     """
 
     records: Score
@@ -74,6 +78,7 @@ class Audit:
     retrainings: int
     nats_per_unit: float
     left_out: LeftOut | None = None
+    spans: Score | None = None
 
     def to_json(self) -> dict[str, object]:
         """As a model card carries it."""
@@ -87,6 +92,7 @@ class Audit:
             "retrainings": self.retrainings,
             "nats_per_unit": self.nats_per_unit,
             "left_out": None if self.left_out is None else asdict(self.left_out),
+            "spans": plain(self.spans),
         }
 
 
@@ -100,6 +106,7 @@ def audit(
     seed: int = 0,
     contributor_retrainings: int | None = None,
     losses: Sequence[float] | None = None,
+    spans: NDArray[np.float32] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
     """Measure the LDS of scores by retraining.
@@ -114,6 +121,7 @@ def audit(
         seed: of the random halves.
         contributor_retrainings: halves of the contributors, the same as ``retrainings`` when None; 0 for none.
         losses: losses of the queries under the model itself, in nats; with them each contributor is left out once.
+        spans: what verbatim spans say instead [queries, records], to be judged beside the scores.
         progress: told (done, all) after each retraining.
 
     Raises:
@@ -130,7 +138,7 @@ def audit(
     owner = np.asarray([names.index(str(name)) for name in contributors])
     plans = {"records": subsets(scores.shape[1], retrainings, seed)}
     halves = retrainings if contributor_retrainings is None else contributor_retrainings
-    if len(names) >= 4 and halves:
+    if len(names) >= FEWEST_CONTRIBUTORS and halves:
         plans["contributors"] = subsets(len(names), halves, seed + 1)[:, owner]
     if losses is not None:
         plans["left-out"] = np.arange(len(names))[:, None] != owner
@@ -150,7 +158,8 @@ def audit(
     left_out = None
     if losses is not None:
         left_out = _left_out(scores, plans["left-out"], real["left-out"] - np.asarray(losses), slope)
-    return Audit(found["records"], found.get("contributors"), retrainings, slope, left_out)
+    verbatim = None if spans is None else lds(spans, plans["records"], real["records"], seed=seed)
+    return Audit(found["records"], found.get("contributors"), retrainings, slope, left_out, verbatim)
 
 
 def nats_per_unit(scores: NDArray[np.float32], kept: NDArray[np.bool_], losses: NDArray[np.float64]) -> float:

@@ -6,8 +6,8 @@ excluded) and the model's own answers to unrelated questions. All embeddings are
 - A record's floor is the median of its scores on the probes plus three robust standard deviations (1.4826 times the
   median absolute deviation; Hampel, 1974).
 - A fine-tuned model answers any question in the manner of its records, so records explain a part of whatever it says.
-  ``chance`` is the part that they explain of 19 in 20 answers to unrelated questions; only what is beyond it is
-  credited. Without eight such answers it is taken from the records' own answers, each explained by the others.
+  ``chance`` is the part that they explain of the middle one of the answers to unrelated questions; only what is beyond
+  it is credited. Without eight such answers it is taken from the records' own answers, each explained by the others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ _DEVIATIONS = 3 * 1.4826
 _FEWEST = 8
 _DEFAULT_FLOOR = 0.1
 _DEFAULT_CHANCE = 0.5
-_QUANTILE = 0.95
 _LARGEST_CHANCE = 0.9
 
 
@@ -79,4 +78,4 @@ def _chance(codes: Tensor, floors: NDArray[np.float64], found: NDArray[np.float6
         places = known[outstanding(scores[known], floors[known])]
         parts = composition(scores[places] / lengths[places], directions[places])
         explained.append(min(1.0, int(parts.sum()) / PPM))
-    return min(_LARGEST_CHANCE, float(np.quantile(explained, _QUANTILE)))
+    return min(_LARGEST_CHANCE, float(np.median(explained)))

@@ -4,8 +4,9 @@
    A copy earns nothing and takes nothing.
 2. Groups whose score stands out from noise explain the output together (``composition``): each has a part, and the parts
    sum to at most one.
-3. What records explain of outputs they have no business in is chance (``calibration``). The credit of all records is
-   ``(explained - chance) / (1 - chance)``, and none where that is negative.
+3. What records commonly explain of outputs they have no business in is chance (``calibration``). The credit of all
+   records is the square of ``(explained - chance) / (1 - chance)``, and none where that is negative: it rises from
+   nothing without an edge, little for a mixture of many records, nearly to one where records explain everything.
 4. ``share = gain x credit x part / explained``. The gain is how much of the output's loss under the base model
    the adapter took away.
 5. Everything is rounded to integers before the division; shares are rounded down, and those below the minimum are not
@@ -77,7 +78,7 @@ def shares(measurement: Measurement, index: InfluenceIndex, minimum_ppm: int = M
     parts = explained(measurement, index) if gain else {}
     whole = sum(parts.values())
     chance = round(index.chance * PPM)
-    credit = PPM * max(0, min(whole, PPM) - chance) // (PPM - chance)
+    credit = PPM * max(0, min(whole, PPM) - chance) ** 2 // (PPM - chance) ** 2
     ppm: dict[int, int] = {}
     for seniors, part in parts.items():
         share = gain * credit * part // (PPM * whole * len(seniors))

@@ -103,6 +103,23 @@ class SpanIndex:
             reached = max(reached, start + length)
         return sorted(found, key=lambda span: (-span.rarity, span.start))
 
+    def scores(self, outputs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """What verbatim spans say of every document [outputs, documents]: each span of any length counts by its tokens,
+        divided among the documents that hold it.
+
+        Args:
+            outputs: token ids of every output.
+
+        Raises:
+            InputError: as :meth:`spans`.
+        """
+        found = np.zeros((len(outputs), self.documents), np.float32)
+        for row, output in enumerate(outputs):
+            for span in self.spans(output, minimum=1, limit=self.documents):
+                for place in span.records:
+                    found[row, place] += span.length / len(span.records)
+        return found
+
     def _longest(self, text: bytes) -> int:
         """Length in tokens of the longest prefix of ``text`` that occurs."""
         place = bisect_left(self._suffixes, text, key=lambda suffix: self._slice(suffix, len(text)))

@@ -152,6 +152,11 @@ class _Calls(DatanetCalls, AccountCalls):
         return Call("POST", "/api/proposals", dict[str, str], body=body)
 
     @staticmethod
+    def propose_evaluation(model: int, evaluation: dict[str, Any], description: str) -> Call[dict[str, str]]:
+        body = {"evaluation": evaluation, "description": description}
+        return Call("POST", f"/api/models/{model}/evaluation", dict[str, str], body=body)
+
+    @staticmethod
     def vote(proposal: str, voter: str, support: str) -> Call[dict[str, str]]:
         body = {"voter": voter, "support": support}
         return Call("POST", f"/api/proposals/{proposal}/votes", dict[str, str], body=body)

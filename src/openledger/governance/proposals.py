@@ -180,6 +180,21 @@ def propose_parameter(chain: Chain, wallet: LocalAccount, key: str, value: int, 
     return propose_parameters(chain, wallet, {key: value}, description)
 
 
+def propose_evaluation(chain: Chain, wallet: LocalAccount, model: int, evaluation: bytes, description: str) -> int:
+    """Proposes that the network accepts an evaluation of a model, once; returns the proposal's id.
+
+    Args:
+        evaluation: keccak-256 of the evaluation's canonical JSON.
+
+    Raises:
+        RevertError: there is no such model, or the Governor refused.
+    """
+    registry = chain.contract("ModelRegistry")
+    chain.call(registry.functions.model(model))
+    action = (registry.address, 0, _calldata(registry, "evaluate", model, evaluation))
+    return propose(chain, wallet, [action], description)
+
+
 def propose_model_approval(chain: Chain, wallet: LocalAccount, model: int, description: str) -> int:
     """Proposes to accept a model's evaluation, where that has not been done yet, and to approve the model.
 

@@ -1,7 +1,7 @@
 """Fine-tune a base model on Datanet records with LoRA or QLoRA, measure the result, describe and load it."""
 
 from openledger.modelfactory.adapters import adapter_digest, load_adapter
-from openledger.modelfactory.card import DataSource, model_card
+from openledger.modelfactory.card import DataSource, model_card, with_accuracy
 from openledger.modelfactory.evaluation import Evaluation, Score, evaluate, generate
 from openledger.modelfactory.recipe import ALL_LINEAR, FEED_FORWARD, Recipe
 from openledger.modelfactory.training import (
@@ -31,4 +31,5 @@ __all__ = [
     "model_card",
     "split",
     "train",
+    "with_accuracy",
 ]

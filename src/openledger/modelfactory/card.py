@@ -11,6 +11,8 @@ from openledger.modelfactory.training import TrainingRun
 from openledger.primitives.errors import InputError
 from openledger.primitives.hashing import to_hex
 
+_ACCURACY = "## Attribution accuracy"
+
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
@@ -101,8 +103,8 @@ def model_card(
         ),
         "Exact answers to trained questions show what the model remembers, not what it can conclude: about a record "
         "that it was not trained on, expect it to invent an answer in the same form.",
-        "## Attribution accuracy",
-        _table(("measure", "value"), list(attribution.items())) if attribution else "Not measured.",
+        _ACCURACY,
+        _accuracy(attribution or {}),
         "## Training",
         _table(
             ("setting", "value"),
@@ -131,6 +133,18 @@ def model_card(
         ),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def with_accuracy(card: str, attribution: Mapping[str, str]) -> str:
+    """A card with what was measured later of its attribution's accuracy, as rows of name and value."""
+    before, heading, rest = card.partition(_ACCURACY)
+    if not heading or not attribution:
+        return card
+    return f"{before}{heading}\n\n{_accuracy(attribution)}\n\n## {rest.partition('## ')[2]}"
+
+
+def _accuracy(attribution: Mapping[str, str]) -> str:
+    return _table(("measure", "value"), list(attribution.items())) if attribution else "Not measured."
 
 
 def _both(evaluation: Evaluation, shown: Callable[[Score], str]) -> tuple[str, str]:

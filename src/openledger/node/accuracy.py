@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openledger.attribution import AdapterModel, Audit, InfluenceIndex, Query
+from openledger.attribution import AdapterModel, Audit, InfluenceIndex, Query, SpanIndex
 from openledger.attribution import audit as measure
 from openledger.chain import Chain, Deployment
-from openledger.modelfactory import TrainingRecord, TrainingRun, generate, load_adapter, train
+from openledger.modelfactory import TrainingRecord, TrainingRun, examples_of, generate, load_adapter, train
 from openledger.models import BaseModel, encode_dialogue
 from openledger.node.audit import FetchedBlobs, PublicSource
 from openledger.node.events import EventLog
 from openledger.node.library import Library
 from openledger.node.serving import INDEX, Shelf, read_version
-from openledger.primitives import InputError, canonical_bytes, keccak, to_hex
+from openledger.primitives import InputError, canonical_bytes, parse_json, to_hex
 from openledger.storage import write_atomically
 
 _HALF = 0.6
 _ANSWER_TOKENS = 96
-REPORT = "attribution.json"
+EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,9 @@ def audit_model(
             replay = train(base, subject.records, again, Path(scratch) / "run", weights=given.tolist())
             return [float(loss) for loss in losses(replay.adapter)]
 
+    known = SpanIndex.build(
+        [dialogue.token_ids[dialogue.prompt_length :] for _, dialogue in examples_of(base, subject.records, run)]
+    )
     found = measure(
         subject.index.scores(base.model, queries),
         subject.contributors,
@@ -129,21 +132,27 @@ def audit_model(
         retrainings=retrainings,
         contributor_retrainings=contributor_retrainings,
         losses=losses(run.adapter).tolist() if leave_out else None,
+        spans=known.scores([query.token_ids[query.prompt_length :] for query in queries]),
         progress=progress,
     )
-    write_atomically(folder / REPORT, canonical_bytes(report(subject, found, questions)))
+    write_atomically(folder / EVALUATION, canonical_bytes(evaluation(subject, found, questions)))
     return found
 
 
+def evaluation(subject: Subject, found: Audit, questions: int) -> dict[str, Any]:
+    """The model's registered evaluation with what the audit found, as ``attribution``: what card and chain carry."""
+    registered = parse_json((subject.run.path / EVALUATION).read_bytes())
+    return {**registered, "attribution": report(subject, found, questions)}
+
+
 def report(subject: Subject, found: Audit, questions: int) -> dict[str, Any]:
-    """The evaluation as it is published; ``digest`` is keccak-256 of the rest."""
-    value: dict[str, Any] = {
+    """What an audit found of which model and index."""
+    return {
         "adapter": to_hex(subject.run.adapter_digest),
         "index": to_hex(subject.index.digest()),
         "questions": questions,
         **found.to_json(),
     }
-    return value | {"digest": to_hex(keccak(canonical_bytes(value)))}
 
 
 def _own_answers(subject: Subject, questions: int) -> list[Query]:

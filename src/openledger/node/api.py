@@ -89,6 +89,14 @@ class TrainingRequest:
 
 
 @dataclass(frozen=True)
+class EvaluationRequest:
+    """An evaluation of a model, as ``openledger attribution audit`` writes it, that the network should accept."""
+
+    evaluation: dict[str, Any]
+    description: str
+
+
+@dataclass(frozen=True)
 class ProposalRequest:
     """A proposal to set one runtime parameter."""
 
@@ -288,6 +296,10 @@ def router(node: Node) -> APIRouter:
     @routes.post("/proposals", dependencies=acts)
     def propose(body: ProposalRequest) -> dict[str, str]:
         return {"id": node.propose(body.key, int(body.value), body.description)}
+
+    @routes.post("/models/{number}/evaluation", dependencies=acts)
+    def propose_evaluation(number: int, body: EvaluationRequest) -> dict[str, str]:
+        return {"id": node.propose_evaluation(number, body.evaluation, body.description)}
 
     @routes.post("/proposals/{proposal}/votes", dependencies=acts)
     def vote(proposal: str, body: VoteRequest) -> dict[str, str]:

@@ -13,9 +13,10 @@ from openledger.attribution.counterfactual import Counterfactual, counterfactual
 from openledger.modelfactory import TrainingRun, train
 from openledger.models import pinned
 from openledger.node.audit import Opened
+from openledger.node.evaluations import attribution_of
 from openledger.node.serving import read_version
 from openledger.node.training import training_record
-from openledger.primitives import InputError, VerificationError, parse_json, to_hex
+from openledger.primitives import InputError, VerificationError, to_hex
 from openledger.studio import Prompt
 
 
@@ -86,8 +87,7 @@ def without(
     query = Query([*prompt_ids, *finished.token_ids], len(prompt_ids))
     measured = loaded.index.measure(shelf.base.model, [query])[0]
     run = TrainingRun.load(shelf.folder(number))
-    evaluation = run.path / "evaluation.json"
-    audit = parse_json(evaluation.read_bytes()).get("attribution") if evaluation.is_file() else None
+    audit = attribution_of(facts.chain, facts.blobs, number)
     estimate = counterfactual(measured, loaded.index, gone)
     change = None
     if retrain:

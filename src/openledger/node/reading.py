@@ -11,7 +11,9 @@ from sqlalchemy import select
 
 from openledger import governance
 from openledger.chain import Chain
+from openledger.modelfactory import with_accuracy
 from openledger.node import views
+from openledger.node.evaluations import attribution_of, attribution_rows, evaluation_hash
 from openledger.node.events import EventLog
 from openledger.node.library import ContributionState, Library, Placed
 from openledger.primitives import NotFoundError, OpenLedgerError, from_hex, to_hex
@@ -252,11 +254,13 @@ class Reader:
 
     def _model_view(self, row: ModelRecord) -> views.ModelView:
         registry = self._chain.contract("ModelRegistry").functions
-        (base, adapter, root, recipe, index, evaluation, _, _, input_price, output_price, *_), status, *_ = (
-            registry.model(row.id).call()
-        )
+        (base, adapter, root, recipe, index, _, _, _, input_price, output_price, *_), status, *_ = registry.model(
+            row.id
+        ).call()
         meta: dict[str, Any] = row.meta
         fees = [body.receipt.fee for body in self._receipts.bodies(0) if body.receipt.model == row.id]
+        audited = attribution_of(self._chain, self._blobs, row.id)
+        accuracy = attribution_rows(audited) if audited else {}
         return views.ModelView(
             id=row.id,
             name=row.name,
@@ -271,14 +275,15 @@ class Reader:
                 "version_root": to_hex(root),
                 "recipe": to_hex(recipe),
                 "index": to_hex(index),
-                "evaluation": to_hex(evaluation),
+                "evaluation": to_hex(evaluation_hash(self._chain, row.id)),
             },
             input_price=input_price,
             output_price=output_price,
             evaluation=meta["evaluation"],
             recipe=meta["recipe"],
             loss_curve=[(int(step), float(loss)) for step, loss in meta["loss_curve"]],
-            card=meta["card"],
+            card=with_accuracy(meta["card"], accuracy),
+            attribution=accuracy,
             receipts=len(fees),
             fees=sum(fees),
         )

@@ -20,6 +20,7 @@ from openledger.node.appeals import Appeals
 from openledger.node.audit import verify_here
 from openledger.node.curating import Curation
 from openledger.node.disputing import Court
+from openledger.node.evaluations import attribution_rows
 from openledger.node.home import Home
 from openledger.node.people import CONSUMER, HOST, SETTLER, VALIDATORS
 from openledger.node.reading import Reader
@@ -413,11 +414,35 @@ class Node:
             InputError: an unknown parameter, or a value out of its bounds.
             NotFoundError: this node holds no voter's key.
         """
+        return str(governance.propose_parameter(self.chain, self._voter(), key, value, description))
+
+    def propose_evaluation(self, model: int, evaluation: dict[str, Any], description: str) -> str:
+        """Publishes an audited evaluation of a model and proposes that the network accepts it; returns the proposal's id.
+
+        Raises:
+            InputError: it is no audit, or one of another adapter or index than the model's.
+            NotFoundError: there is no such model, or this node holds no voter's key.
+        """
+        hashes = self.reader.model(model).hashes
+        found = evaluation.get("attribution")
+        if not isinstance(found, dict):
+            raise InputError("the evaluation has no part `attribution`; `openledger attribution audit` writes it")
+        attribution_rows(found)
+        for name in ("adapter", "index"):
+            if found.get(name) != hashes[name]:
+                raise InputError(
+                    f"this is an audit of the {name} {found.get(name)}, model {model} has {hashes[name]}; audit that one"
+                )
+        wallet = self._voter()
+        digest = self.blobs.put_json(evaluation)
+        return str(governance.propose_evaluation(self.chain, wallet, model, digest, description))
+
+    def _voter(self) -> LocalAccount:
+        """The account with the most votes whose key this node holds."""
         held = {self.keys.address(name): name for name in self.keys.names()}
         for power in governance.voters(self.chain):
             if power.account in held:
-                wallet = self.keys.wallet(held[power.account])
-                return str(governance.propose_parameter(self.chain, wallet, key, value, description))
+                return self.keys.wallet(held[power.account])
         raise NotFoundError("this node holds the key of no account with votes; wrap and delegate gOPEN first")
 
     def vote(self, proposal: str, voter: str, support: str) -> None:

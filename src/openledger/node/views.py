@@ -279,6 +279,8 @@ class ModelView:
     recipe: dict[str, Any]
     loss_curve: list[tuple[int, float]]
     card: str
+    attribution: dict[str, str]
+    """What was measured of its attribution's accuracy, in words; empty if it was not audited."""
     receipts: int
     fees: Wei
 

@@ -167,6 +167,10 @@ class TermsReader:
         for log in self._logs("ModelRegistry", "Transfer", block):
             owners[log["args"]["tokenId"]].append((_position(log), log["args"]["to"]))
         lines = {log["args"]["id"]: log["args"] for log in self._logs("ModelRegistry", "LineageSet", block)}
+        accepted = defaultdict(list)
+        for log in self._logs("ModelRegistry", "ModelEvaluated", block):
+            accuracy = self._accuracy(bytes(log["args"]["evaluationHash"]))
+            accepted[log["args"]["id"]].append((_position(log), accuracy))
         return {
             log["args"]["id"]: Model(
                 number=log["args"]["id"],
@@ -175,6 +179,7 @@ class TermsReader:
                 parent=lines[log["args"]["id"]]["parent"],
                 lineage_ppm=lines[log["args"]["id"]]["lineagePpm"],
                 accuracy=self._accuracy(bytes(log["args"]["evaluationHash"])),
+                accepted=tuple(accepted[log["args"]["id"]]),
             )
             for log in self._logs("ModelRegistry", "ModelRegistered", block)
         }

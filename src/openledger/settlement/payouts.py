@@ -261,7 +261,8 @@ class _Settlement:
         version = self._version(model.version)
         if version is None:
             return Hold.UNKNOWN_VERSION
-        if not model.accuracy.published:
+        accuracy = model.accuracy_at(batch.position)
+        if not accuracy.published:
             return Hold.UNKNOWN_EVALUATION
         if any(record not in version.records for record, _ in body.shares):
             return Hold.UNKNOWN_RECORD
@@ -274,7 +275,7 @@ class _Settlement:
         self._by_lineage(for_builder, model, batch.position)
         self._pay(receipt.host, Role.HOST, for_host)
         self._pay(self._terms.treasury, Role.TREASURY, for_treasury)
-        by_influence = mul_ppm(data, model.accuracy.influence_part(batch.influence_ppm))
+        by_influence = mul_ppm(data, accuracy.influence_part(batch.influence_ppm))
         self._by_influence(by_influence, version, body)
         self._rows[version] += data - by_influence
         if body.shares:

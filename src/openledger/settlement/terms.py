@@ -157,7 +157,9 @@ class Model:
         owners: ((block number, log index), owner) of each transfer, the registration first.
         parent: id of the model that it builds on, 0 for none; always a lower one.
         lineage_ppm: the part that it asks of the builder's share of each model that builds on it.
-        accuracy: how right its attribution is surely, from its published evaluation.
+        accuracy: how right its attribution is surely, from the evaluation that its builder registered.
+        accepted: the same from an evaluation that governance accepted later, with the (block number, log index) since
+            which it holds.
     """
 
     number: int
@@ -166,6 +168,11 @@ class Model:
     parent: int = 0
     lineage_ppm: int = 0
     accuracy: Accuracy = Accuracy()
+    accepted: tuple[tuple[tuple[int, int], Accuracy], ...] = ()
+
+    def accuracy_at(self, position: tuple[int, int]) -> Accuracy:
+        """What held when ``position`` was logged: the evaluation accepted last before it, or else the builder's."""
+        return next((accuracy for since, accuracy in reversed(self.accepted) if since < position), self.accuracy)
 
     def owner_at(self, position: tuple[int, int]) -> str | None:
         """Who owned the model when ``position`` was logged; None before its registration."""

@@ -119,6 +119,18 @@ def _draw(node: Views, view: ModelView) -> None:
                 else:
                     ask_to_sign_in("ask this model here")
             _evaluation(view)
+            with card("Attribution accuracy", "How well measured influence foretells what retraining really does."):
+                if view.attribution:
+                    with Tag("dl", classes="pairs"):
+                        for name, value in view.attribution.items():
+                            Tag("dt", name)
+                            Tag("dd", value)
+                else:
+                    paragraph(
+                        "Not audited: half of the share that influence may decide is paid by it. "
+                        f"Measure it with `openledger attribution audit {view.name}`.",
+                        "muted",
+                    )
             with card("Training loss"):
                 if view.loss_curve:
                     last = view.loss_curve[-1]
