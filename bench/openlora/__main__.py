@@ -6,42 +6,100 @@ requests of 32 prompt tokens and writes 64 tokens for each, greedily; ``adapters
 use in turn, 0 for the base. ``tokens_per_cpu_s`` is tokens written per CPU second of the whole answer, reading the prompts
 included; ``ttft_ms`` is CPU milliseconds until all 32 have their first token. CPU seconds are of all threads.
 
-Peers run in processes and environments of their own (``bench/openlora/setup.sh``), vLLM with the allocator and OpenMP library
-that its documentation names, once with LoRA enabled and, for its base, once without. One that is not installed is named and
-left out.
-BENCH_COUNTS=0,32 measures those numbers of adapters alone. After that the growth of our own engine: with adapters, batch, rank
-and context.
+Every engine is loaded once, in a process and environment of its own (``bench/openlora/setup.sh``). They then take turns, three
+rounds of them, so that what else the machine does hits all alike; a row is the median of the rounds, ``low`` and ``high``
+their ends.
+vLLM has the allocator and OpenMP library that its documentation names, once with LoRA enabled and, for its base, once without.
+A peer that is not installed is named and left out: llama.cpp always, since it comes as sources only.
+
+BENCH_COUNTS=0,32 measures those numbers of adapters alone. BENCH_LOCK names a file that is locked for each round, where several
+share a machine. After that the growth of our own engine (``bench.openlora.growth``).
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.openlora.common import ROOT, WORK, chosen_counts
+from bench.openlora.common import BATCH, COUNTS, OUTPUT, ROOT, WORK
 from bench.openlora.make import make
 
 RESULTS = ROOT / "bench" / "results" / "openlora.json"
 MODEL_NAME = "Llama 29M, random weights, float32"
+ROUNDS = 3
 _VLLM = WORK / "vllm" / "bin" / "python"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
-def measured(name: str, *command: str, **more: str) -> list[dict[str, object]]:
-    """The rows that a process reports."""
-    print(f"… {name}", file=sys.stderr, flush=True)
-    environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", **more}
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    rows = [json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("ROW ")]
-    if done.returncode or not rows:
-        print(f"{name} ended with {done.returncode}: {done.stderr[-1500:]}", file=sys.stderr)
-    return rows
+@contextmanager
+def turn() -> Iterator[None]:
+    """Holds the lock that BENCH_LOCK names, if it does."""
+    path = os.environ.get("BENCH_LOCK")
+    if path is None:
+        yield
+        return
+    with Path(path).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class Worker:
+    """An engine in a process of its own.
+
+    Args:
+        name: the engine's.
+        counts: the numbers of adapters that it is asked for.
+        command: what runs it.
+        more: more environment variables.
+    """
+
+    def __init__(self, name: str, counts: tuple[int, ...], *command: str, **more: str) -> None:
+        self.name = name
+        self.counts = counts
+        print(f"… loading {name}", file=sys.stderr, flush=True)
+        environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", **more}
+        self._log = (WORK / f"{name.replace(' ', '-')}.log").open("w")
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+        self._row()
+
+    def run(self, adapters: int, output: int, seed: int) -> tuple[int, float]:
+        """(tokens written, CPU seconds)."""
+        assert self._process.stdin is not None
+        print(json.dumps({"adapters": adapters, "output": output, "seed": seed}), file=self._process.stdin, flush=True)
+        row = self._row()
+        return row["tokens"], row["cpu_s"]
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+        self._log.close()
+
+    def _row(self) -> dict[str, object]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("ROW "):
+                return json.loads(line[4:])
+        raise SystemExit(f"{self.name} ended with {self._process.wait()}; see {self._log.name}")
 
 
 def vllm_environment() -> dict[str, str]:
@@ -58,28 +116,80 @@ def vllm_environment() -> dict[str, str]:
     }
 
 
+def workers(counts: tuple[int, ...]) -> Iterator[Worker]:
+    """Every engine that is installed, loaded."""
+    adapted = tuple(count for count in counts if count)
+    yield Worker("openledger", counts, sys.executable, "-m", "bench.openlora.ours")
+    if _VLLM.exists():
+        command = (str(_VLLM), "-m", "bench.openlora.vllm_peer")
+        if 0 in counts:
+            yield Worker("vllm", (0,), *command, "base", **vllm_environment())
+        if adapted:
+            yield Worker("vllm with adapters", adapted, *command, "lora", **vllm_environment())
+    else:
+        print(f"vLLM is left out: {_VLLM} does not exist; run bench/openlora/setup.sh", file=sys.stderr)
+    print("llama.cpp is left out: it has no wheel", file=sys.stderr)
+    command = (sys.executable, "-m", "bench.openlora.peft_peer")
+    yield Worker("peft adapter_names", counts, *command, "mixed")
+    if adapted:
+        yield Worker("peft set_adapter", adapted, *command, "switch")
+
+
+def compare(counts: tuple[int, ...]) -> list[dict[str, object]]:
+    """Rows of every engine and number of adapters."""
+    found: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    with ExitStack() as stack:
+        engines = []
+        with turn():
+            for worker in workers(counts):
+                stack.callback(worker.close)
+                engines.append(worker)
+        with turn():
+            for count in counts:
+                for worker in engines:
+                    if count in worker.counts:
+                        worker.run(count, 4, 9)
+        for number in range(ROUNDS):
+            with turn():
+                for count in counts:
+                    for worker in (one for one in engines if count in one.counts):
+                        _, first = worker.run(count, 1, number)
+                        tokens, seconds = worker.run(count, OUTPUT, number)
+                        found.setdefault((worker.name, count), []).append((tokens / seconds, 1000 * first))
+                        print(f"… {worker.name}, {count} adapters: {tokens / seconds:.0f}", file=sys.stderr, flush=True)
+    rows: list[dict[str, object]] = []
+    for (name, count), runs in found.items():
+        rates = sorted(rate for rate, _ in runs)
+        rows.append(
+            {
+                "engine": name.removesuffix(" with adapters") if count or "peft" not in name else "transformers",
+                "model": MODEL_NAME,
+                "adapters": count,
+                "batch": BATCH,
+                "tokens_per_cpu_s": statistics.median(rates),
+                "low": rates[0],
+                "high": rates[-1],
+                "ttft_ms": statistics.median(first for _, first in runs),
+            }
+        )
+    return rows
+
+
 def main() -> None:
     """Runs everything; ``--peers`` the comparison alone, ``--growth`` our own growth alone."""
     only = set(sys.argv[1:])
-    rows: list[dict[str, object]] = [] if not only or not RESULTS.exists() else json.loads(RESULTS.read_text())
+    rows: list[dict[str, object]] = json.loads(RESULTS.read_text()) if only and RESULTS.exists() else []
+    make()
     if not only or "--peers" in only:
-        make()
-        rows = [row for row in rows if "growth" in row]
-        rows += measured("openledger", sys.executable, "-m", "bench.openlora.ours")
-        adapted = ",".join(str(count) for count in chosen_counts() if count)
-        if _VLLM.exists():
-            vllm = (str(_VLLM), "-m", "bench.openlora.vllm_peer")
-            rows += measured("vllm, base", *vllm, **vllm_environment(), BENCH_COUNTS="0")
-            rows += measured("vllm, adapters", *vllm, **vllm_environment(), BENCH_COUNTS=adapted)
-        else:
-            print(f"vLLM is left out: {_VLLM} does not exist; run bench/openlora/setup.sh", file=sys.stderr)
-        for mode in ("mixed", "switch"):
-            rows += measured(f"peft, {mode}", sys.executable, "-m", "bench.openlora.peft_peer", mode)
-        rows = [{"model": MODEL_NAME, **row} for row in rows]
+        chosen = os.environ.get("BENCH_COUNTS")
+        counts = tuple(map(int, chosen.split(","))) if chosen else COUNTS
+        rows = compare(counts) + [row for row in rows if "growth" in row]
+        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     if not only or "--growth" in only:
-        rows = [row for row in rows if "growth" not in row]
-        rows += measured("growth", sys.executable, "-m", "bench.openlora.growth")
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+        from bench.openlora.growth import grow
+
+        rows = [row for row in rows if "growth" not in row] + grow()
+        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     show(rows)
 
 
@@ -96,4 +206,3 @@ def show(rows: list[dict[str, object]]) -> None:
 
 if __name__ == "__main__":
     main()
-    sys.exit(0 if Path(RESULTS).exists() else 1)

@@ -6,9 +6,9 @@ Imported by each engine's own process, also under the peers' environments, so it
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,11 +48,15 @@ def report(**row: object) -> None:
     print("ROW " + json.dumps(row), flush=True)
 
 
-def chosen_counts() -> tuple[int, ...]:
-    """The adapter counts that the parent asks for."""
-    return tuple(int(count) for count in os.environ.get("BENCH_COUNTS", ",".join(map(str, COUNTS))).split(","))
+def answer(run: Callable[[int, int, int], int]) -> None:
+    """Serves the parent: each line of input asks for a run, whose tokens and CPU seconds are told.
 
-
-def note(text: str) -> None:
-    """A line for whoever watches."""
-    print(text, file=sys.stderr, flush=True)
+    Args:
+        run: (different adapters, tokens to write for each prompt, seed of the prompts) → tokens written.
+    """
+    report(ready=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        before = cpu_seconds()
+        tokens = run(asked["adapters"], asked["output"], asked["seed"])
+        report(tokens=tokens, cpu_s=cpu_seconds() - before)

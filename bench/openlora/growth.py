@@ -1,26 +1,32 @@
-"""How our engine grows: with adapters on disk, batch, rank and context; and what a cold adapter costs."""
+"""How our engine grows: with adapters on disk, batch, rank and context; what a cold adapter costs; what a busy engine makes wait.
+
+Run ``python -m bench.openlora --growth``. ``growth`` in a row names the table. Runs that are compared take turns.
+"""
 
 from __future__ import annotations
 
 import os
-import resource
 import statistics
+import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from transformers import LlamaForCausalLM
 
-from bench.openlora.common import MODEL, cpu_seconds, prompts, report
-from bench.openlora.make import config, make
+from bench.openlora.common import MODEL, cpu_seconds, prompts
+from bench.openlora.make import config
 from openledger.models import BaseModel, load_base
-from openledger.openlora import Engine, EngineLimits, Sampling
+from openledger.openlora import Engine, EngineLimits, Finished, Piece, Sampling
 from openledger.openlora.adapters import Factors
 from openledger.openlora.shapes import SITES, Dimensions
 
 _MODEL = "Llama 29M, random weights, float32"
 _SMALL = "Llama 1.8M, random weights, float32"
+_ROUNDS = 3
 _SEVEN = tuple(site for site in SITES if site != "head")
 
 
@@ -66,105 +72,149 @@ def speed(engine: Engine, requests: list[tuple[str | None, list[int]]], output: 
     return sum(len(answer.token_ids) for answer in answers) / (cpu_seconds() - before)
 
 
-def adapters_on_disk() -> None:
-    """Up to 10,000 adapters, asked for evenly over 32 rows by 512 requests."""
+def turns(runs: dict[object, Callable[[], float]]) -> dict[object, float]:
+    """The median of several rounds of each, which take turns."""
+    found: dict[object, list[float]] = {name: [] for name in runs}
+    for _ in range(_ROUNDS):
+        for name, run in runs.items():
+            found[name].append(run())
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def row(what: str, **fields: object) -> dict[str, object]:
+    """One row of the 29M model."""
+    return {"engine": "openledger", "model": _MODEL, "growth": what, **fields}
+
+
+def adapters_on_disk() -> Iterator[dict[str, object]]:
+    """Up to 10,000 adapters of rank 4, asked for evenly over 32 rows by 256 requests of 16 + 32 tokens."""
+    counts = (1, 32, 100, 1_000, 2_000, 10_000)
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_TMP")) as folder:
-        limits = EngineLimits(batch=32, waiting=4096, prefix_bytes=0)
+        limits = EngineLimits(batch=32, waiting=4096, prefix_bytes=0, adapter_bytes=32 << 20, kv_bytes=64 << 20)
         with Engine(small_base(), limits, store=Path(folder)) as engine:
-            for count in (1, 100, 2_000, 10_000):
-                add(engine, count, 4)
-                asked = [(str(number * 7919 % count), ids) for number, ids in enumerate(prompts(512, 16))]
-                speed(engine, asked[:64], 4)
-                rate = speed(engine, asked, 32)
-                size = engine._find("0").layout.size * 4  # type: ignore[union-attr]
-                report(
-                    engine="openledger",
-                    model=_SMALL,
-                    growth="adapters",
-                    adapters=count,
-                    batch=32,
-                    tokens_per_cpu_s=rate,
-                    rss_mib=resident_mib(),
-                    bytes_per_adapter=size,
-                )
+            add(engine, counts[-1], 4)
+            memory: dict[object, float] = {}
+
+            def run(count: int) -> float:
+                asked: list[tuple[str | None, list[int]]]
+                asked = [(str(number * 7919 % count), ids) for number, ids in enumerate(prompts(256, 16))]
+                found = speed(engine, asked, 32)
+                memory[count] = resident_mib()
+                return found
+
+            run(1)
+            found = turns({count: lambda count=count: run(count) for count in counts})
+            for count in counts:
+                yield row(
+                    "adapters", adapters=count, batch=32, tokens_per_cpu_s=found[count], anonymous_mib=memory[count]
+                ) | {
+                    "model": _SMALL,
+                    "bytes_per_adapter": engine._find("0").layout.size * 4,  # type: ignore[union-attr]
+                }
 
 
-def batches_ranks_contexts() -> None:
-    """The 29M model: batch 1 to 128, rank 4 to 128, context to 8,192; all with one adapter for each request."""
-    base = load_base(MODEL)
-    for batch in (1, 8, 32, 128):
+def batches_and_ranks(base: BaseModel) -> Iterator[dict[str, object]]:
+    """Batch 1 to 128 and rank 4 to 128, an adapter for each request."""
+    for batch in (1, 8, 32, 64, 128):
         with Engine(base, EngineLimits(batch=batch, prefix_bytes=0, kv_bytes=4 << 30)) as engine:
             add(engine, batch, 8)
-            asked = [(str(number), ids) for number, ids in enumerate(prompts(batch))]
+            asked: list[tuple[str | None, list[int]]] = [
+                (str(number), ids) for number, ids in enumerate(prompts(batch))
+            ]
             speed(engine, asked, 2)
-            growth("batch", adapters=batch, batch=batch, tokens_per_cpu_s=speed(engine, asked, 24))
-    for rank in (4, 16, 64, 128):
-        with Engine(base, EngineLimits(batch=32, prefix_bytes=0)) as engine:
+            yield row("batch", adapters=batch, batch=batch, rank=8, tokens_per_cpu_s=speed(engine, asked, 32))
+    for rank in (4, 8, 16, 32, 64, 128):
+        with Engine(
+            base, EngineLimits(batch=32, prefix_bytes=0, adapter_bytes=2 << 30, entry_bytes=64 << 20)
+        ) as engine:
             add(engine, 32, rank)
             asked = [(str(number), ids) for number, ids in enumerate(prompts(32))]
             speed(engine, asked, 2)
-            growth("rank", adapters=32, batch=32, rank=rank, tokens_per_cpu_s=speed(engine, asked, 24))
-    for context in (128, 1024, 8000):
+            size = engine._find("0").layout.size * 4  # type: ignore[union-attr]
+            rate = speed(engine, asked, 32)
+            yield row("rank", adapters=32, batch=32, rank=rank, tokens_per_cpu_s=rate, bytes_per_adapter=size)
+
+
+def contexts(base: BaseModel) -> Iterator[dict[str, object]]:
+    """A prompt of up to 8,000 tokens: CPU milliseconds to the first token, and the rate of the next 32."""
+    for context in (128, 512, 2048, 4096, 8000):
         with Engine(base, EngineLimits(batch=4, prefix_bytes=0, kv_bytes=4 << 30)) as engine:
             add(engine, 1, 8)
-            asked = [("0", prompts(1, context)[0])]
-            before = cpu_seconds()
-            engine.generate_many(asked, Sampling(max_tokens=1))
-            first = cpu_seconds() - before
-            rate = speed(engine, asked, 17)
-            seconds = 17 / rate - first
-            growth("context", adapters=1, batch=1, context=context, tokens_per_cpu_s=16 / seconds, ttft_ms=1000 * first)
+            ids = prompts(1, context)[0]
+            started = cpu_seconds()
+            stream = engine.generate("0", ids, Sampling(max_tokens=33, logprobs=0))
+            times = [cpu_seconds() for event in stream if isinstance(event, Piece | Finished)]
+            first = times[0] - started
+            yield row(
+                "context",
+                adapters=1,
+                batch=1,
+                context=context,
+                tokens_per_cpu_s=32 / (times[-1] - times[0]),
+                ttft_ms=1000 * first,
+            )
 
 
-def cold_and_warm() -> None:
-    """CPU milliseconds to the first token of an adapter that was never used, and of one that was just used."""
-    with Engine(load_base(MODEL), EngineLimits(batch=4, prefix_bytes=0)) as engine:
-        add(engine, 24, 8)
-        how, ids = Sampling(max_tokens=1), prompts(1)[0]
-        engine.complete("0", ids, how)
-        for state, names in (("warm", ["0"] * 20), ("cold", [str(number) for number in range(1, 21)])):
-            found = []
-            for name in names:
+def cold_and_warm(base: BaseModel, name: str) -> Iterator[dict[str, object]]:
+    """CPU milliseconds to the first token of an adapter that was never used, and of one that was just used, in turn."""
+    with Engine(base, EngineLimits(batch=4, prefix_bytes=0)) as engine:
+        add(engine, 41, 8)
+        ids = prompts(1)[0]
+        found: dict[str, list[float]] = {"warm": [], "cold": []}
+        for number in range(41):
+            for state in ("cold", "warm"):
                 before = cpu_seconds()
-                engine.complete(name, ids, how)
-                found.append(1000 * (cpu_seconds() - before))
-            growth(state, adapters=24, batch=1, ttft_ms=statistics.median(found))
+                engine.complete(str(number), ids, Sampling(max_tokens=1))
+                if number:
+                    found[state].append(1000 * (cpu_seconds() - before))
+        for state, times in found.items():
+            yield row(state, adapters=40, batch=1, ttft_ms=statistics.median(times)) | {"model": name}
 
 
-def under_load() -> None:
-    """Wall milliseconds to the first token and between tokens, 32 rows busy, one adapter each."""
-    with Engine(load_base(MODEL), EngineLimits(batch=32, prefix_bytes=0)) as engine:
-        add(engine, 32, 8)
-        streams = [engine.generate(str(number), ids, Sampling(max_tokens=24)) for number, ids in enumerate(prompts(32))]
-        for stream in streams:
-            for _ in stream:
-                pass
-    from openledger.openlora import metrics
+def under_load(base: BaseModel) -> Iterator[dict[str, object]]:
+    """Wall milliseconds to the first token and between pieces of text: 48 clients that ask again, 32 rows, 48 adapters."""
+    first, between = [], []
 
-    for name, histogram in (("first token", metrics.FIRST_TOKEN), ("between tokens", metrics.BETWEEN_TOKENS)):
-        samples = [one for one in next(iter(histogram.collect())).samples if one.name.endswith("_bucket")]
-        whole = samples[-1].value
-        at = {part: next(one.labels["le"] for one in samples if one.value >= part * whole) for part in (0.5, 0.99)}
-        growth(f"{name}, seconds at most", adapters=32, batch=32, p50=at[0.5], p99=at[0.99])
+    def client(number: int) -> None:
+        for again in range(3):
+            last = started = time.perf_counter()
+            for event in engine.generate(
+                str(number), prompts(1, 32, seed=number + 99 * again)[0], Sampling(max_tokens=32)
+            ):
+                now = time.perf_counter()
+                if isinstance(event, Piece):
+                    (first if last == started else between).append(1000 * (now - last))
+                    last = now
+
+    with Engine(base, EngineLimits(batch=32, prefix_bytes=0)) as engine:
+        add(engine, 48, 8)
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(48)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for what, times in (("first token under load", first), ("between tokens under load", between)):
+        cuts = statistics.quantiles(times, n=100)
+        yield row(what, adapters=48, batch=32, p50_ms=cuts[49], p99_ms=cuts[98])
 
 
-def growth(what: str, **fields: object) -> None:
-    """One row of the 29M model."""
-    report(engine="openledger", model=_MODEL, growth=what, **fields)
-
-
-def main() -> None:
+def grow() -> list[dict[str, object]]:
     """Every table."""
+    from bench.openlora.__main__ import turn
+
     torch.set_num_threads(1)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    make()
-    started = time.time()
-    under_load()
-    cold_and_warm()
-    batches_ranks_contexts()
-    adapters_on_disk()
-    print(f"{time.time() - started:.0f} s")
-
-
-if __name__ == "__main__":
-    main()
+    base = load_base(MODEL)
+    rows: list[dict[str, object]] = []
+    for table in (
+        lambda: under_load(base),
+        lambda: cold_and_warm(base, _MODEL),
+        lambda: cold_and_warm(small_base(), _SMALL),
+        lambda: batches_and_ranks(base),
+        lambda: contexts(base),
+        adapters_on_disk,
+    ):
+        with turn():
+            for found in table():
+                print(f"… {found}", file=sys.stderr, flush=True)
+                rows.append(found)
+    return rows

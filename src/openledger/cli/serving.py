@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import logging
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +13,16 @@ import typer
 
 from openledger.cli.output import console, errors
 from openledger.primitives import ConfigurationError
+
+_VLLM_RANKS = (8, 16, 32, 64, 128, 256)
+
+
+class Answers(enum.StrEnum):
+    """What answers requests."""
+
+    OPENLEDGER = "openledger"
+    VLLM = "vllm"
+
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -31,35 +43,58 @@ def serve(
     store: Annotated[
         Path | None, typer.Option(help="Folder for converted adapters; a temporary one if left out.")
     ] = None,
+    backend: Annotated[
+        Answers, typer.Option(help="What answers: our engine, in a process of its own, or replicas of vLLM.")
+    ] = Answers.OPENLEDGER,
+    vllm_python: Annotated[Path | None, typer.Option(help="The interpreter of vLLM's own environment.")] = None,
+    replicas: Annotated[int, typer.Option(min=1, max=64, help="vLLM: how many processes.")] = 1,
+    rank: Annotated[int, typer.Option(min=1, max=256, help="The highest rank of an adapter.")] = 64,
 ) -> None:
     """Serve a base model and its adapters until Ctrl-C, for whoever has a key: no chain, no fees, no receipts."""
     import uvicorn
 
-    from openledger.openlora import Engine, EngineLimits
+    from openledger.models import base_folder
+    from openledger.openlora import AdapterLimits, EngineLimits, EngineProcess
+    from openledger.openlora.vllm import VllmBackend, VllmSettings
+    from openledger.studio.logs import json_handler
     from openledger.studio.standalone import StandaloneService, add_adapters, make_app, read_keys
 
     if keys is None and host not in _LOOPBACK:
         raise ConfigurationError(f"{host} can be reached from elsewhere: give --keys, or bind to 127.0.0.1")
     if adapters is not None and not adapters.is_dir():
         raise ConfigurationError(f"{adapters} is no folder; give one that holds a folder for each adapter")
+    if backend is Answers.VLLM and vllm_python is None:
+        raise ConfigurationError("vLLM needs --vllm-python; bench/openlora/setup.sh makes its environment")
     known = None if keys is None else read_keys(keys)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=[json_handler()])
+    folder = base_folder(base)
+    engine: EngineProcess | VllmBackend
     with errors.status("loading …"):
-        engine = Engine(
-            base or _shipped(), EngineLimits(batch=batch, waiting=waiting, kv_bytes=cache_mib << 20), store=store
-        )
+        if backend is Answers.VLLM and vllm_python is not None:
+            settings = VllmSettings(
+                python=vllm_python,
+                replicas=replicas,
+                max_rank=next(size for size in _VLLM_RANKS if size >= rank),
+                arguments=("--max-num-seqs", str(batch)),
+                environment=(("VLLM_CPU_KVCACHE_SPACE", str(max(1, cache_mib >> 10))),),
+            )
+            engine = VllmBackend(folder, settings, Path(tempfile.mkdtemp(prefix="openledger-vllm-")))
+            how = f"{replicas} replicas of vLLM"
+        else:
+            engine = EngineProcess(
+                folder,
+                EngineLimits(batch=batch, waiting=waiting, kv_bytes=cache_mib << 20),
+                store=store,
+                adapter_limits=AdapterLimits(rank=rank),
+            )
+            how = "the fused engine" if engine.fallback is None else f"transformers and peft ({engine.fallback})"
         refused = {} if adapters is None else add_adapters(engine, adapters)
-    with engine:
+    try:
         for name, why in refused.items():
             errors.print(f"[yellow]left out[/] {name}: {why}", highlight=False)
-        how = "the fused engine" if engine.fallback is None else f"transformers and peft ({engine.fallback})"
-        console.print(f"Serving {engine.base.path.name} and {len(engine.adapters)} adapters with {how}")
+        console.print(f"Serving {engine.name} and {len(engine.adapters)} adapters with {how}")
         console.print(f"  OpenAI API  http://{host}:{port}/v1\n  metrics     http://{host}:{port}/metrics")
         app = make_app(StandaloneService(engine, int(time.time()), known), engine)
         uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)
-
-
-def _shipped() -> Path:
-    from openledger.models.base import SHIPPED
-
-    return SHIPPED
+    finally:
+        engine.close()

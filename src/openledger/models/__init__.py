@@ -1,7 +1,15 @@
 """Base models and tokenizers: load them, identify them by hash, turn dialogues into tokens, pin the arithmetic."""
 
 from openledger.models.allocator import keep_freed_memory
-from openledger.models.base import BaseModel, load_base, model_digest, model_files, shared_copy
+from openledger.models.base import (
+    BaseModel,
+    base_folder,
+    load_base,
+    load_tokenizer,
+    model_digest,
+    model_files,
+    shared_copy,
+)
 from openledger.models.determinism import pinned
 from openledger.models.dialogue import (
     Dialogue,
@@ -15,6 +23,7 @@ from openledger.models.dialogue import (
 __all__ = [
     "BaseModel",
     "Dialogue",
+    "base_folder",
     "control_tokens",
     "decode_answer",
     "encode_dialogue",
@@ -22,6 +31,7 @@ __all__ = [
     "encode_text",
     "keep_freed_memory",
     "load_base",
+    "load_tokenizer",
     "model_digest",
     "model_files",
     "pinned",

@@ -74,7 +74,7 @@ def load_base(reference: str | Path | None = None, *, device: str | torch.device
         ModelError: no safetensors weights, weights that are unreadable or not finite, an architecture that
             transformers does not know, no usable tokenizer, no chat template, or a hub that gives no answer.
     """
-    path = _folder(reference)
+    path = base_folder(reference)
     _check_weights(path)
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -94,7 +94,7 @@ def load_base(reference: str | Path | None = None, *, device: str | torch.device
     finally:
         if shown:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    tokenizer = _tokenizer(path)
+    tokenizer = load_tokenizer(path)
     rows = cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings
     if len(tokenizer) > rows:
         raise ModelError(f"the tokenizer in {path} has {len(tokenizer)} tokens, the model only {rows} embeddings")
@@ -104,6 +104,29 @@ def load_base(reference: str | Path | None = None, *, device: str | torch.device
         parameter.requires_grad_(False)
     placed: Any = model
     return BaseModel(placed.to(device).eval(), tokenizer, model_digest(path), path)
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model's folder; it has a chat template and an end-of-sequence token.
+
+    Raises:
+        ModelError: there is none that can be used.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise ModelError(f"{path} holds no tokenizer that transformers can load: {_line(error)}") from error
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer in {path} has no chat template: use an instruction-tuned model, "
+            "or set chat_template in its tokenizer_config.json"
+        )
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer in {path} has no end-of-sequence token: set eos_token in its config")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
 
 
 def shared_copy(model: PreTrainedModel) -> PreTrainedModel:
@@ -132,7 +155,16 @@ def model_digest(path: Path) -> bytes:
     return keccak(canonical_bytes({name: to_hex(keccak_file(file)) for name, file in files.items()}))
 
 
-def _folder(reference: str | Path | None) -> Path:
+def base_folder(reference: str | Path | None = None) -> Path:
+    """The folder of a base model; one on the hub is fetched.
+
+    Args:
+        reference: see :func:`load_base`.
+
+    Raises:
+        NotFoundError: the folder does not exist, or holds no config.json.
+        ModelError: the hub gives no answer.
+    """
     if reference is None:
         if not (SHIPPED / "config.json").is_file():
             raise NotFoundError(f"the shipped base model is not in {SHIPPED}: install the package again")
@@ -183,24 +215,6 @@ def _check_weights(path: Path) -> None:
             raise ModelError(f"{index} is not a weight index: {_line(error)}") from error
         if missing := sorted(str(name) for name in names - {file.name for file in weights}):
             raise ModelError(f"{index} names {missing[0]}, which is not among the weights in {path}")
-
-
-def _tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    except Exception as error:
-        raise ModelError(f"{path} holds no tokenizer that transformers can load: {_line(error)}") from error
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"the tokenizer in {path} has no chat template: use an instruction-tuned model, "
-            "or set chat_template in its tokenizer_config.json"
-        )
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"the tokenizer in {path} has no end-of-sequence token: set eos_token in its config")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    loaded: PreTrainedTokenizerBase = tokenizer
-    return loaded
 
 
 def _line(error: Exception) -> str:

@@ -4,16 +4,20 @@
 """
 
 from openledger.openlora.adapters import AdapterLimits
+from openledger.openlora.backend import Backend
 from openledger.openlora.engine import Engine, Finished, Piece
 from openledger.openlora.grammar import Grammar, read_call, tool_grammar
+from openledger.openlora.process import EngineProcess
 from openledger.openlora.sampling import Sampling, TokenLogprob
 from openledger.openlora.scheduler import CancelledError, EngineLimits
 
 __all__ = [
     "AdapterLimits",
+    "Backend",
     "CancelledError",
     "Engine",
     "EngineLimits",
+    "EngineProcess",
     "Finished",
     "Grammar",
     "Piece",

@@ -74,6 +74,18 @@ class StoredAdapter:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         return torch.frombuffer(mapped, dtype=torch.float32, offset=_HEADER, count=self.layout.size)
 
+    def read(self, room: torch.Tensor) -> None:
+        """Reads the flat vector into ``room`` [layout.size].
+
+        Raises:
+            ModelError: the file is too short.
+        """
+        with self.path.open("rb") as file:
+            file.seek(_HEADER)
+            found = file.readinto(room.numpy().data.cast("B"))
+        if found != 4 * self.layout.size:
+            raise ModelError(f"{self.path} was cut to {_HEADER + found:,} bytes; add the adapter again")
+
 
 class AdapterStore:
     """A folder of converted adapters, each named by the hash of its content.

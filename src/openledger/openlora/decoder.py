@@ -1,64 +1,76 @@
-"""The Llama family's decoder in few, large operations: fused projections, one key-value write a layer, any adapter per row.
+"""The Llama family's decoder: a few large products for all rows of a turn, and compiled loops between them.
 
-Weights are kept as [input, output], which on this path is faster than torch's own order, and whose products of two rows or
-more do not depend on how many rows there are. :func:`smallest_stable_rows` measures that, and the decoder pads a batch to
-it, so that a row's result is bitwise the same alone and in any batch (float32, one thread). A prompt is read by chunks whose
-bounds depend on the prompt alone. transformers is the oracle: tests compare logits.
+A turn runs any number of :class:`Chunk`: one more token of a running request, or a piece of a prompt. Their rows stand below
+each other, so that every weight is read once for all of them. Weights are kept as [input, output], which on this path is faster
+than torch's own order, and whose products of a few rows or more do not depend on how many rows there are.
+:func:`stable_rows` measures from and up to how many, and a turn keeps to it; all else works row by row or on one chunk. So a
+request's results are bitwise the same alone and in any batch (float32, one thread). transformers is the oracle in tests.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
+from openledger.models import pinned
+from openledger.openlora import kernels
+from openledger.openlora.memory import floats
+from openledger.openlora.residents import Deltas, Resident
 from openledger.openlora.shapes import Dimensions
 from openledger.primitives import ModelError
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 _STATIC_ROPES = ("default", "linear", "llama3", "yarn")
-TILE = 16
-"""Attention is padded to whole tiles of keys: with those, padding changes no bit."""
-_PROBED = (*range(1, 20), 24, 31, 32, 33, 47, 48, 64, 96, 128)
+_PROBED = (*range(1, 20), 24, 31, 32, 33, 47, 48, 64, 96, 127, 128, 129, 144, 160, 176, 184, 192, 224, 240, 256, 288)
 
 
-class Deltas(Protocol):
-    """What adapters add to a group's output."""
+@dataclass(frozen=True)
+class Chunk:
+    """Tokens of one request that follow each other.
 
-    def add(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Adds to ``y`` [rows, outputs], in place, each row's change for its input ``x`` [rows, inputs]."""
+    Attributes:
+        tokens: at least one.
+        start: the first one's position.
+        cache: the request's keys and values [layers, 2, kv heads, length, head size]; gets those of these tokens.
+        adapter: None for the base.
+        wanted: whether the logits after the last token are.
+    """
 
-
-class NoDeltas:
-    """The base model alone."""
-
-    def add(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Adds nothing."""
+    tokens: tuple[int, ...]
+    start: int
+    cache: torch.Tensor
+    adapter: Resident | None
+    wanted: bool = True
 
 
 @dataclass(frozen=True)
 class _Layer:
-    norm: torch.Tensor
+    norm: Any
     qkv: torch.Tensor
     qkv_bias: torch.Tensor | None
-    q_norm: torch.Tensor | None
-    k_norm: torch.Tensor | None
+    head_norms: Any
     output: torch.Tensor
     output_bias: torch.Tensor | None
-    mlp_norm: torch.Tensor
+    mlp_norm: Any
     gate_up: torch.Tensor
     gate_up_bias: torch.Tensor | None
     down: torch.Tensor
     down_bias: torch.Tensor | None
-    window: int | None
+    window: int
 
 
-def unsupported(config: Any) -> str | None:
-    """Why this decoder cannot run a model of that transformers configuration; None if it can."""
+def unsupported(model: Any) -> str | None:
+    """Why this decoder cannot run a transformers model; None if it can."""
+    config, weight = model.config, next(model.parameters())
     if config.model_type not in FAMILY:
         return f"its architecture is {config.model_type}"
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+        return f"its weights are {weight.dtype} on {weight.device}"
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type", "default") not in _STATIC_ROPES:
         return f"its rotary embedding is {rope.get('rope_type')}"
@@ -69,229 +81,245 @@ def unsupported(config: Any) -> str | None:
     return None
 
 
+class _Arena:
+    """Weights one after the other."""
+
+    def __init__(self, most: int) -> None:
+        self._flat = floats(most)
+        self._end = 0
+
+    def across(self, *linears: Any) -> torch.Tensor:
+        """The weights of linear layers that read the same input, beside each other as [input, output]."""
+        shape = (linears[0].weight.shape[1], sum(len(linear.weight) for linear in linears))
+        start, self._end = self._end, self._end + -(-shape[0] * shape[1] // 16) * 16
+        placed = self._flat[start : start + shape[0] * shape[1]].view(shape)
+        column = 0
+        for linear in linears:
+            width = len(linear.weight)
+            placed[:, column : column + width] = linear.weight.detach().t()
+            column += width
+        return placed
+
+
 class Decoder:
     """A base model's weights, ready to run.
 
     Args:
         model: a transformers causal language model of the family.
-        most_rows: the largest batch that will be decoded.
+        most_rows: tokens that one turn must be able to have.
 
     Attributes:
         dimensions: its sizes.
         context: most positions.
-        rows: the fewest rows that a decoding batch is padded to; see the module.
+        rows: the fewest rows that a turn is padded to, and the most that it can have; see the module.
 
     Raises:
         ModelError: the architecture is another.
     """
 
-    def __init__(self, model: Any, *, most_rows: int = 128) -> None:
-        config = model.config
-        if why := unsupported(config):
+    def __init__(self, model: Any, *, most_rows: int = 64) -> None:
+        if why := unsupported(model):
             raise ModelError(f"this decoder cannot run the model: {why}")
-        parts = model.model
-        first = parts.layers[0]
-        head_size = int(first.self_attn.head_dim)
-        self.dimensions = Dimensions(
-            layers=len(parts.layers),
-            hidden=int(config.hidden_size),
-            heads=int(config.num_attention_heads),
-            kv_heads=int(config.num_key_value_heads),
-            head_size=head_size,
-            feed_forward=int(config.intermediate_size),
-            vocabulary=int(model.lm_head.weight.shape[0]),
-        )
+        config, parts = model.config, model.model
+        self.dimensions = Dimensions.of(config)
         self.context = int(config.max_position_embeddings)
-        self.device = parts.embed_tokens.weight.device
-        self.dtype = parts.embed_tokens.weight.dtype
-        self._epsilon = float(config.rms_norm_eps)
+        self._epsilon = np.float32(config.rms_norm_eps)
         self._embedding = parts.embed_tokens.weight.detach()
-        self._norm = parts.norm.weight.detach()
-        self._head = _across(model.lm_head)
+        self._norm = parts.norm.weight.detach().numpy()
+        arena = _Arena(sum(2 * parameter.numel() for parameter in model.parameters()))
+        self._head = arena.across(model.lm_head)
         with torch.inference_mode():
-            self._layers = [_layer(layer, config) for layer in parts.layers]
+            self._layers = [_layer(layer, config, arena) for layer in parts.layers]
             self._cos, self._sin = self._rotation(parts.rotary_emb)
-        self._positions = torch.arange(self.context, device=self.device)
-        kinds = {layer.window for layer in self._layers}
-        self._windows = tuple(sorted(kinds, key=lambda window: window or 0))
-        self.rows = smallest_stable_rows(self._weights(), most_rows) if self.device.type == "cpu" else 1
+        with pinned():
+            self.rows = stable_rows(self._weights(), most_rows)
+        self._rooms: dict[str, torch.Tensor] = {}
 
-    def new_cache(self, rows: int | None, length: int) -> torch.Tensor:
-        """Room for keys and values: [layers, rows, 2, kv heads, length, head size], or without rows."""
+    def new_cache(self, length: int) -> torch.Tensor:
+        """Room for one request's keys and values: [layers, 2, kv heads, length, head size]."""
         size = self.dimensions
-        lead = (size.layers,) if rows is None else (size.layers, rows)
-        return torch.zeros(*lead, 2, size.kv_heads, length, size.head_size, dtype=self.dtype, device=self.device)
+        return floats(length * size.kv_floats).view(size.layers, 2, size.kv_heads, length, size.head_size)
 
-    def decode(
-        self, tokens: torch.Tensor, positions: torch.Tensor, cache: torch.Tensor, deltas: Deltas
-    ) -> torch.Tensor:
-        """One more token for each row.
+    @torch.inference_mode()
+    def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+        """One turn.
 
         Args:
-            tokens: [rows], the last token of each.
-            positions: [rows], where it stands, from 0.
-            cache: [layers, at least rows, 2, kv heads, length, head size]; row i's keys and values are added to it.
-            deltas: the rows' adapters.
+            chunks: of different requests.
 
         Returns:
-            Logits [rows, vocabulary].
+            Logits [wanted chunks, vocabulary], in the chunks' order; valid until the next turn.
         """
-        size, rows = self.dimensions, len(tokens)
-        reach = min(-(-(int(positions.max()) + 1) // TILE) * TILE, cache.shape[4])
-        keys = self._positions[:reach] if reach <= self.context else torch.arange(reach, device=self.device)
-        masks = {window: _mask(keys, positions, window, self.dtype).view(rows, 1, 1, reach) for window in self._windows}
-        cos, sin = self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
-        index = self._positions[:rows] if rows <= self.context else torch.arange(rows, device=self.device)
-        x = self._embedding[tokens]
-        for number, layer in enumerate(self._layers):
-            qk, qkv = self._project(number, layer, x, cos, sin, deltas)
-            kv = cache[number]
-            kv[index, :, :, positions] = qkv[:, size.heads :].view(rows, 2, size.kv_heads, size.head_size)
-            heads = qk[:, : size.heads].reshape(rows, size.kv_heads, -1, size.head_size)
-            attended = functional.scaled_dot_product_attention(
-                heads, kv[:rows, 0, :, :reach], kv[:rows, 1, :, :reach], attn_mask=masks[layer.window]
-            )
-            x = self._finish(number, layer, x, attended.reshape(rows, -1), deltas)
-        return self._logits(x, deltas)
-
-    def prefill(
-        self, tokens: torch.Tensor, start: int, cache: torch.Tensor, deltas: Deltas, *, last: bool
-    ) -> torch.Tensor | None:
-        """Reads a chunk of one prompt.
-
-        Args:
-            tokens: [n], which stand at ``start`` and after.
-            cache: [layers, 2, kv heads, length, head size]; holds the tokens before, and gets these.
-            deltas: the prompt's adapter.
-            last: whether the logits after the last token are wanted.
-
-        Returns:
-            Logits [vocabulary] after the last token, or None.
-        """
-        size, count = self.dimensions, len(tokens)
-        end = start + count
-        group = size.heads // size.kv_heads
-        positions = self._positions[start:end]
+        size, rows = self.dimensions, _Rows.of(chunks, self.rows[0])
+        deltas = Deltas(rows.adapters)
+        shape = (size.heads, size.kv_heads)
         masks = {
-            window: _mask(self._positions[:end], positions, window, self.dtype).repeat(group, 1)
-            for window in self._windows
+            (number, window): _mask(rows.positions[first:last], window, size.heads // size.kv_heads)
+            for number, (_, first, last) in enumerate(rows.pieces)
+            for window in {layer.window for layer in self._layers}
         }
-        cos, sin = self._cos[start:end].unsqueeze(1), self._sin[start:end].unsqueeze(1)
-        x = self._embedding[tokens]
+        x, h, y = (self._room(name, len(rows.tokens), size.hidden) for name in ("x", "h", "y"))
+        qkv = self._room("qkv", len(rows.tokens), (size.heads + 2 * size.kv_heads) * size.head_size)
+        attended = self._room("attended", len(rows.tokens), size.heads * size.head_size)
+        gate_up = self._room("gate_up", len(rows.tokens), 2 * size.feed_forward)
+        inner = self._room("inner", len(rows.tokens), size.feed_forward)
+        heads = qkv.numpy().reshape(len(rows.tokens), -1, size.head_size)
+        written = attended.numpy().reshape(len(rows.tokens), -1, size.head_size)
+        torch.index_select(self._embedding, 0, torch.tensor(rows.tokens), out=x)
+        y.zero_()
         for number, layer in enumerate(self._layers):
-            qk, qkv = self._project(number, layer, x, cos, sin, deltas)
-            kv = cache[number]
-            kv[:, :, start:end] = qkv[:, size.heads :].view(count, 2, size.kv_heads, size.head_size).permute(1, 2, 0, 3)
-            heads = qk[:, : size.heads].view(count, size.kv_heads, group, size.head_size).permute(1, 2, 0, 3)
-            attended = functional.scaled_dot_product_attention(
-                heads.reshape(1, size.kv_heads, group * count, size.head_size),
-                kv[None, 0, :, :end],
-                kv[None, 1, :, :end],
-                attn_mask=masks[layer.window],
-            )
-            rows = attended.view(size.heads, count, size.head_size).transpose(0, 1).reshape(count, -1)
-            x = self._finish(number, layer, x, rows, deltas)
-        return self._logits(x[-1:], deltas)[0] if last else None
+            kernels.add_norm(x.numpy(), y.numpy(), layer.norm, self._epsilon, h.numpy())
+            _times(h, layer.qkv, layer.qkv_bias, qkv)
+            deltas.add(number, "attention", h, qkv)
+            kernels.rotate(heads, self._cos, self._sin, rows.positions, layer.head_norms, self._epsilon, shape)
+            kernels.attend(heads, rows.caches, rows.lengths, rows.positions, number, layer.window, shape, written)
+            for place, (chunk, first, last) in enumerate(rows.pieces):
+                mask = masks[place, layer.window]
+                attended[first:last] = self._attend(chunk.cache[number], chunk.start, qkv[first:last], mask)
+            _times(attended, layer.output, layer.output_bias, y)
+            deltas.add(number, "output", attended, y)
+            kernels.add_norm(x.numpy(), y.numpy(), layer.mlp_norm, self._epsilon, h.numpy())
+            _times(h, layer.gate_up, layer.gate_up_bias, gate_up)
+            deltas.add(number, "gate_up", h, gate_up)
+            kernels.gate(gate_up.numpy(), inner.numpy())
+            _times(inner, layer.down, layer.down_bias, y)
+            deltas.add(number, "down", inner, y)
+        kernels.add_norm(x.numpy(), y.numpy(), self._norm, self._epsilon, h.numpy())
+        return self._logits(h, rows)
 
-    def _project(
-        self, number: int, layer: _Layer, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, deltas: Deltas
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(rotated queries and keys, the same with values): [rows, heads, head size] each."""
-        size = self.dimensions
-        h = functional.rms_norm(x, (size.hidden,), layer.norm, self._epsilon)
-        y = _times(h, layer.qkv, layer.qkv_bias)
-        deltas.add(number, "attention", h, y)
-        qkv = y.view(len(x), -1, size.head_size)
-        both = size.heads + size.kv_heads
-        qk = qkv[:, :both]
-        if layer.q_norm is not None:
-            qk = torch.cat(
-                (
-                    functional.rms_norm(qk[:, : size.heads], (size.head_size,), layer.q_norm, self._epsilon),
-                    functional.rms_norm(qk[:, size.heads :], (size.head_size,), layer.k_norm, self._epsilon),
-                ),
-                dim=1,
-            )
-        qk = torch.addcmul(qk * cos, qk.roll(size.head_size // 2, -1), sin)
-        qkv[:, size.heads : both] = qk[:, size.heads :]
-        return qk, qkv
+    def _attend(self, kv: torch.Tensor, start: int, qkv: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Keeps the keys and values of a piece of a prompt, and attends: [tokens, heads * head size]."""
+        size, count = self.dimensions, len(qkv)
+        end, group = start + count, size.heads // size.kv_heads
+        heads = qkv.view(count, -1, size.head_size)
+        kv[:, :, start:end] = heads[:, size.heads :].view(count, 2, size.kv_heads, size.head_size).permute(1, 2, 0, 3)
+        queries = heads[:, : size.heads].view(count, size.kv_heads, group, size.head_size).permute(1, 2, 0, 3)
+        attended = functional.scaled_dot_product_attention(
+            queries.reshape(1, size.kv_heads, group * count, size.head_size),
+            kv[None, 0, :, :end],
+            kv[None, 1, :, :end],
+            attn_mask=mask,
+        )
+        return attended.view(size.heads, count, size.head_size).transpose(0, 1).reshape(count, -1)
 
-    def _finish(
-        self, number: int, layer: _Layer, x: torch.Tensor, attended: torch.Tensor, deltas: Deltas
-    ) -> torch.Tensor:
-        size = self.dimensions
-        y = _times(attended, layer.output, layer.output_bias)
-        deltas.add(number, "output", attended, y)
-        x = x + y
-        h = functional.rms_norm(x, (size.hidden,), layer.mlp_norm, self._epsilon)
-        y = _times(h, layer.gate_up, layer.gate_up_bias)
-        deltas.add(number, "gate_up", h, y)
-        inner = functional.silu(y[:, : size.feed_forward]).mul_(y[:, size.feed_forward :])
-        y = _times(inner, layer.down, layer.down_bias)
-        deltas.add(number, "down", inner, y)
-        return x + y
+    def _logits(self, h: torch.Tensor, rows: _Rows) -> torch.Tensor:
+        wanted = len(rows.wanted)
+        last = self._room("last", max(wanted, self.rows[0]), self.dimensions.hidden)
+        torch.index_select(h, 0, torch.tensor(rows.wanted, dtype=torch.int64), out=last[:wanted])
+        logits = self._room("logits", len(last), self.dimensions.vocabulary)
+        _times(last, self._head, None, logits)
+        Deltas(rows.heads).add(self.dimensions.layers, "head", last, logits)
+        return logits[:wanted]
 
-    def _logits(self, x: torch.Tensor, deltas: Deltas) -> torch.Tensor:
-        h = functional.rms_norm(x, (self.dimensions.hidden,), self._norm, self._epsilon)
-        y = h @ self._head
-        deltas.add(self.dimensions.layers, "head", h, y)
-        return y
+    def _room(self, name: str, rows: int, width: int) -> torch.Tensor:
+        """The same memory at every turn: new pages are slow."""
+        room = self._rooms.get(name)
+        if room is None or len(room) < rows:
+            room = self._rooms[name] = torch.zeros(rows, width)
+        return room[:rows]
 
-    def _rotation(self, rotary: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and signed sines [context, head size], as transformers computes them."""
-        cos, sin = rotary(self._embedding, torch.arange(self.context, device=self.device)[None])
-        half = self.dimensions.head_size // 2
-        signed = torch.cat((-sin[0, :, :half], sin[0, :, half:]), dim=-1)
-        return cos[0].clone(), signed
+    def _rotation(self, rotary: Any) -> tuple[Any, Any]:
+        """Cosines and sines [context, head size], as transformers computes them."""
+        cos, sin = rotary(self._embedding, torch.arange(self.context)[None])
+        return cos[0].numpy().copy(), sin[0].numpy().copy()
 
     def _weights(self) -> list[torch.Tensor]:
         layer = self._layers[0]
         return [layer.qkv, layer.output, layer.gate_up, layer.down, self._head]
 
 
-def smallest_stable_rows(weights: list[torch.Tensor], most: int) -> int:
-    """The fewest rows from which products with these weights give a row the same bits whatever the number of rows.
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a turn: first those of single tokens, which are attended together, then pieces of prompts, then padding."""
 
-    Measured here and now, since it depends on the processor and the library; where no number is stable it is ``most``, and a
-    batch is always padded to that.
+    tokens: list[int]
+    positions: Any
+    caches: Any
+    lengths: Any
+    pieces: list[tuple[Chunk, int, int]]
+    adapters: list[tuple[Resident, int, int]]
+    wanted: list[int]
+    heads: list[tuple[Resident, int, int]]
+    """The adapters that change the head, by their places in ``wanted``."""
+
+    @classmethod
+    def of(cls, chunks: Sequence[Chunk], least: int) -> _Rows:
+        singles = [chunk for chunk in chunks if len(chunk.tokens) == 1]
+        tokens: list[int] = []
+        positions: list[int] = []
+        pieces, adapters, ends = [], [], {}
+        for chunk in (*singles, *(chunk for chunk in chunks if len(chunk.tokens) > 1)):
+            first, last = len(tokens), len(tokens) + len(chunk.tokens)
+            tokens += chunk.tokens
+            positions += range(chunk.start, chunk.start + len(chunk.tokens))
+            ends[id(chunk)] = last - 1
+            if last - first > 1:
+                pieces.append((chunk, first, last))
+            if chunk.adapter is not None:
+                adapters.append((chunk.adapter, first, last))
+        wanted = [chunk for chunk in chunks if chunk.wanted]
+        padding = [0] * (least - len(tokens))
+        return cls(
+            tokens=tokens + padding,
+            positions=np.array(positions + padding, dtype=np.int64),
+            caches=np.array([chunk.cache.data_ptr() for chunk in singles], dtype=np.int64),
+            lengths=np.array([chunk.cache.shape[3] for chunk in singles], dtype=np.int64),
+            pieces=pieces,
+            adapters=adapters,
+            wanted=[ends[id(chunk)] for chunk in wanted],
+            heads=[
+                (chunk.adapter, place, place + 1)
+                for place, chunk in enumerate(wanted)
+                if chunk.adapter is not None and "head" in chunk.adapter.layout.sites
+            ],
+        )
+
+
+def stable_rows(weights: list[torch.Tensor], most: int) -> tuple[int, int]:
+    """(fewest, most): between them, a row of a product with these weights has the same bits whatever the number of rows.
+
+    Measured here and now, since it depends on the processor and the library. ``most`` rows are always possible; where fewer give
+    other bits, the fewest are as many, and a turn is always padded to them.
     """
     generator = torch.Generator().manual_seed(0)
-    counts = [count for count in _PROBED if count < most]
-    least = 1
+    few = [count for count in _PROBED if count < most]
+    many = [count for count in _PROBED if count > most]
     with torch.inference_mode():
-        for shape in {tuple(weight.shape): weight for weight in weights}.values():
-            x = torch.randn(most, shape.shape[0], generator=generator, dtype=torch.float32).to(shape.dtype)
-            whole = x @ shape
-            unstable = [count for count in counts if not torch.equal(x[:count] @ shape, whole[:count])]
-            if unstable:
-                later = [count for count in counts if count > unstable[-1]]
-                least = max(least, later[0] if later else most)
-    return least
+        for weight in {tuple(weight.shape): weight for weight in weights}.values():
+            x = torch.randn(_PROBED[-1] + most, len(weight), generator=generator)
+            whole = x[:most] @ weight
+            differ = [count for count in few if not torch.equal(x[:count] @ weight, whole[:count])]
+            few = [count for count in few if count > max(differ, default=0)]
+            for count in many:
+                found = x[:count] @ weight
+                if not torch.equal(found[:most], whole) or not torch.equal(
+                    found[-most:], x[count - most : count] @ weight
+                ):
+                    many = [other for other in many if other < count]
+                    break
+    return (few or [most])[0], max((most, *many))
 
 
-def _layer(layer: Any, config: Any) -> _Layer:
+def _layer(layer: Any, config: Any, arena: _Arena) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     everywhere = config.sliding_window if config.model_type == "mistral" else None
-    window = getattr(attention, "sliding_window", everywhere)
+    norms = np.empty((0, int(attention.head_dim)), np.float32)
+    if hasattr(attention, "q_norm"):
+        norms = torch.stack((attention.q_norm.weight.detach(), attention.k_norm.weight.detach())).numpy()
     return _Layer(
-        norm=layer.input_layernorm.weight.detach(),
-        qkv=_across(attention.q_proj, attention.k_proj, attention.v_proj),
+        norm=layer.input_layernorm.weight.detach().numpy(),
+        qkv=arena.across(attention.q_proj, attention.k_proj, attention.v_proj),
         qkv_bias=_biases(attention.q_proj, attention.k_proj, attention.v_proj),
-        q_norm=attention.q_norm.weight.detach() if hasattr(attention, "q_norm") else None,
-        k_norm=attention.k_norm.weight.detach() if hasattr(attention, "k_norm") else None,
-        output=_across(attention.o_proj),
+        head_norms=norms,
+        output=arena.across(attention.o_proj),
         output_bias=_biases(attention.o_proj),
-        mlp_norm=layer.post_attention_layernorm.weight.detach(),
-        gate_up=_across(mlp.gate_proj, mlp.up_proj),
+        mlp_norm=layer.post_attention_layernorm.weight.detach().numpy(),
+        gate_up=arena.across(mlp.gate_proj, mlp.up_proj),
         gate_up_bias=_biases(mlp.gate_proj, mlp.up_proj),
-        down=_across(mlp.down_proj),
+        down=arena.across(mlp.down_proj),
         down_bias=_biases(mlp.down_proj),
-        window=int(window) if window else None,
+        window=int(getattr(attention, "sliding_window", everywhere) or 0),
     )
-
-
-def _across(*linears: Any) -> torch.Tensor:
-    return torch.cat([linear.weight.detach() for linear in linears]).t().contiguous()
 
 
 def _biases(*linears: Any) -> torch.Tensor | None:
@@ -305,14 +333,17 @@ def _biases(*linears: Any) -> torch.Tensor | None:
     )
 
 
-def _times(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    y = x @ weight
-    return y if bias is None else y.add_(bias)
+def _times(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor) -> None:
+    torch.mm(x, weight, out=out)
+    if bias is not None:
+        out.add_(bias)
 
 
-def _mask(keys: torch.Tensor, positions: torch.Tensor, window: int | None, dtype: torch.dtype) -> torch.Tensor:
-    """[positions, keys]: 0 where a position sees a key, minus infinity elsewhere."""
-    seen = keys <= positions[:, None]
-    if window is not None:
-        seen &= keys > positions[:, None] - window
-    return torch.zeros(seen.shape, dtype=dtype, device=keys.device).masked_fill_(~seen, float("-inf"))
+def _mask(positions: Any, window: int, group: int) -> torch.Tensor:
+    """[group * positions, keys]: 0 where a position sees a key, minus infinity elsewhere."""
+    at = torch.from_numpy(positions)[:, None]
+    keys = torch.arange(int(positions[-1]) + 1)
+    seen = keys <= at
+    if window:
+        seen &= keys > at - window
+    return torch.zeros(seen.shape).masked_fill_(~seen, float("-inf")).repeat(group, 1)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from prometheus_client import generate_latest
 
 from openledger.models import BaseModel, load_base
 from openledger.openlora import metrics
@@ -88,7 +91,7 @@ class Engine:
         adapter_limits: AdapterLimits | None = None,
     ) -> None:
         self.base = base if isinstance(base, BaseModel) else load_base(base)
-        self.fallback = unsupported(self.base.model.config)
+        self.fallback = unsupported(self.base.model)
         self._limits = limits or EngineLimits()
         self._adapters: dict[str, StoredAdapter | None] = {}
         self._lock = threading.Lock()
@@ -98,7 +101,7 @@ class Engine:
         self._scheduler: Scheduler | None = None
         self._store: AdapterStore | None = None
         if self.fallback is None:
-            decoder = Decoder(self.base.model, most_rows=self._limits.batch)
+            decoder = Decoder(self.base.model, most_rows=max(self._limits.batch, self._limits.chunk))
             self._vocabulary = decoder.dimensions.vocabulary
             self._scheduler = Scheduler(decoder, self._limits)
             folder = store if store is not None else Path(self._temporary.name if self._temporary else "")
@@ -120,6 +123,16 @@ class Engine:
         self.close()
 
     @property
+    def name(self) -> str:
+        """The base model's."""
+        return self.base.path.name
+
+    @property
+    def tokenizer(self) -> Any:
+        """The base model's."""
+        return self.base.tokenizer
+
+    @property
     def adapters(self) -> frozenset[str]:
         """The names that can be asked for; ``None`` asks the base model itself."""
         return frozenset(self._adapters)
@@ -133,6 +146,10 @@ class Engine:
     def load(self) -> tuple[int, int]:
         """(requests running, requests waiting)."""
         return self._scheduler.load if self._scheduler else (0, 0)
+
+    def exposition(self) -> bytes:
+        """What this process tells Prometheus."""
+        return generate_latest()
 
     def add(self, name: str, folder: Path) -> None:
         """Makes a peft adapter (safetensors only) in ``folder`` available under ``name``.
@@ -316,10 +333,7 @@ class Engine:
         return replace(told, text=str(self.base.tokenizer.decode([told.token])), top_texts=texts)
 
     def _check_name(self, name: str) -> None:
-        if name in self._adapters or not name or "." in name or ":" in name:
-            raise InputError(
-                f"cannot add an adapter named {name!r}: the name is taken, empty, or holds a dot or a colon"
-            )
+        check_name(name, self._adapters)
 
     def _publish(self, name: str, stored: StoredAdapter | None) -> None:
         with self._lock:
@@ -334,6 +348,15 @@ class Engine:
             names = sorted(self._adapters)
             shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             raise NotFoundError(f"no adapter {name!r} is loaded; loaded: {shown or 'none'}") from None
+
+
+def check_name(name: str, taken: Container[str]) -> None:
+    """
+    Raises:
+        InputError: an adapter cannot have that name.
+    """
+    if name in taken or not name or "." in name or ":" in name:
+        raise InputError(f"cannot add an adapter named {name!r}: the name is taken, empty, or holds a dot or a colon")
 
 
 def _last(events: Iterator[Piece | Finished]) -> Finished:

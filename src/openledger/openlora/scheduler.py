@@ -1,8 +1,8 @@
 """Continuous batching: requests join and leave the running batch at every token.
 
-One worker thread owns the key-value cache. Each turn it lets in what fits the memory budget (first come, first served), reads
-some chunks of waiting prompts in turn, puts finished prompts into free rows, and decodes one token for every row. If a turn
-fails, the requests in it get an error, the state is made anew, and the next requests are answered.
+One worker thread owns keys, values and resident adapters. Each turn it lets in what fits the memory (first come, first served),
+and runs one token of every request that is writing together with some chunks of the prompts that are being read, in turn. If a
+turn fails, the requests in it get an error, the state is made anew, and the next requests are answered.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
 from openledger.models import pinned
 from openledger.openlora import metrics
 from openledger.openlora.adapters import StoredAdapter
-from openledger.openlora.decoder import TILE, Decoder, Deltas, NoDeltas
+from openledger.openlora.caches import Caches
+from openledger.openlora.decoder import Chunk, Decoder
 from openledger.openlora.prefix import PrefixCache
+from openledger.openlora.residents import Resident, ResidentAdapters
 from openledger.openlora.sampling import Chooser, Chosen
-from openledger.openlora.tables import BatchAdapters, OneAdapter
 from openledger.primitives import InputError, ModelError, OpenLedgerError, OverloadedError
 
 _LOG = logging.getLogger(__name__)
 _NO_ADAPTER = bytes(32)
-_LENGTH_STEP = 128
-_TURN_CHUNKS = 4
-_READING = 4
+_READ_BESIDE = 128
+"""Most tokens of prompts that are read in a turn beside requests that are writing, which have to wait for them."""
 _LOOK_UP_SECONDS = 0.25
 
 
@@ -52,7 +51,8 @@ class EngineLimits:
         kv_bytes: bytes of keys and values of running requests.
         prefix_bytes: bytes of keys and values kept for prompts that begin alike.
         chunk: tokens of a prompt that are read at once; part of what makes an answer reproducible bit by bit.
-        entry_bytes: an adapter up to this size is copied into the batch's table; a larger one is shared.
+        adapter_bytes: bytes of adapters that are kept in memory.
+        entry_bytes: an adapter up to this size is read into memory; a larger one is used where its file is mapped.
     """
 
     batch: int = 32
@@ -60,12 +60,17 @@ class EngineLimits:
     kv_bytes: int = 1 << 30
     prefix_bytes: int = 64 << 20
     chunk: int = 64
+    adapter_bytes: int = 512 << 20
     entry_bytes: int = 32 << 20
 
     def __post_init__(self) -> None:
         for name in ("batch", "chunk", "kv_bytes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.entry_bytes > self.adapter_bytes:
+            raise InputError(
+                f"entry_bytes is {self.entry_bytes}, above adapter_bytes, {self.adapter_bytes}: one adapter must fit"
+            )
         if self.waiting < 0 or self.prefix_bytes < 0:
             raise InputError("waiting and prefix_bytes must be 0 or more")
 
@@ -91,8 +96,7 @@ class Ticket:
     length: int = 0
     cache: torch.Tensor | None = None
     keys: list[bytes] = field(default_factory=list)
-    flat: torch.Tensor | None = None
-    deltas: Deltas = field(default_factory=NoDeltas)
+    resident: Resident | None = None
 
     def __iter__(self) -> Iterator[Chosen]:
         while True:
@@ -144,8 +148,6 @@ class Ticket:
         if error is not None:
             self.events.put(error)
         self.events.put(None)
-        self.cache = self.flat = None
-        self.deltas = NoDeltas()
 
 
 class Scheduler:
@@ -161,28 +163,23 @@ class Scheduler:
         self._limits = limits
         self._waiting: deque[Ticket] = deque()
         self._reading: deque[Ticket] = deque()
-        self._ready: deque[Ticket] = deque()
-        self._rows: list[Ticket | None] = []
-        self._least = max(1, decoder.rows)
-        self._most_rows = max(limits.batch, self._least)
-        self._cache: torch.Tensor | None = None
+        self._writing: list[Ticket] = []
         self._prefixes = PrefixCache(limits.chunk, limits.prefix_bytes)
-        self._adapters = BatchAdapters(self._most_rows, limits.entry_bytes)
         self._token_bytes = 4 * decoder.dimensions.kv_floats
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._renew()
 
     @property
     def longest(self) -> int:
         """Most positions of one request: the model's context, or what the memory budget has room for."""
-        room = self._limits.kv_bytes // (self._token_bytes * self._least)
-        return min(self._decoder.context, room // TILE * TILE)
+        return min(self._decoder.context, self._limits.kv_bytes // self._token_bytes)
 
     @property
     def load(self) -> tuple[int, int]:
         """(requests running, requests waiting)."""
-        return len(self._running()), len(self._waiting)
+        return len(self._reading) + len(self._writing), len(self._waiting)
 
     def submit(self, *tickets: Ticket) -> None:
         """Queues requests, all or none.
@@ -200,7 +197,7 @@ class Scheduler:
         with self._condition:
             if self._closed:
                 raise ModelError("the engine is closed")
-            if len(self._waiting) + len(tickets) > self._limits.waiting + self._limits.batch - len(self._running()):
+            if len(self._waiting) + len(tickets) > self._limits.waiting + self._limits.batch - self.load[0]:
                 metrics.REQUESTS.labels("refused").inc(len(tickets))
                 raise OverloadedError(
                     f"{len(self._waiting)} requests are waiting and {self._limits.waiting} may; send it again later",
@@ -221,7 +218,7 @@ class Scheduler:
             self._thread.join(timeout=30)
 
     def _running(self) -> list[Ticket]:
-        return [*self._reading, *self._ready, *(row for row in self._rows if row is not None)]
+        return [*self._reading, *self._writing]
 
     def _work(self) -> None:
         while True:
@@ -244,179 +241,120 @@ class Scheduler:
                 _LOG.exception("the engine failed and starts anew", extra={"requests": len(self._running())})
                 metrics.FAILURES.inc()
                 self._reset(error)
-            metrics.RUNNING.set(len(self._running()))
-            metrics.WAITING.set(len(self._waiting))
-        self._settle()
-        metrics.CACHE_BYTES.labels("prefixes").set(self._prefixes.size)
+            running, waiting = self.load
+            metrics.RUNNING.set(running)
+            metrics.WAITING.set(waiting)
+            metrics.CACHE_BYTES.labels("requests").set(self._caches.held)
+            metrics.CACHE_BYTES.labels("prefixes").set(self._prefixes.size)
+
+    def _renew(self) -> None:
+        self._reading.clear()
+        self._writing.clear()
+        self._prefixes.clear()
+        self._caches = Caches(self._decoder.new_cache, self._token_bytes, self._limits.kv_bytes, self.longest)
+        self._adapters = ResidentAdapters(self._limits.adapter_bytes, self._limits.entry_bytes)
 
     def _reset(self, error: Exception) -> None:
         failed = self._running()
-        self._reading.clear()
-        self._ready.clear()
-        self._rows.clear()
-        self._cache = None
-        self._prefixes.clear()
-        self._adapters = BatchAdapters(self._most_rows, self._limits.entry_bytes)
+        self._renew()
         for ticket in failed:
             ticket.end("failed", ModelError(f"the engine failed on this batch ({error}); send the request again"))
 
     def _turn(self) -> None:
-        self._let_in()
-        self._read()
-        self._settle()
-        if self._rows:
-            self._decode()
-
-    def _let_in(self) -> None:
-        while self._waiting and len(self._reading) < _READING:
-            ticket = self._waiting[0]
-            if not ticket.cancelled:
-                running = self._running()
-                length = _tiled(max(other.need for other in (ticket, *running)))
-                rows = max(len(running) + 1, self._least)
-                if len(running) >= self._limits.batch or rows * length * self._token_bytes > self._limits.kv_bytes:
-                    return
+        for ticket in [ticket for ticket in self._running() if ticket.cancelled]:
+            self._end(ticket, "cancelled")
+        while self._waiting and self._let_in(self._waiting[0]):
             with self._condition:
                 self._waiting.popleft()
-            if ticket.cancelled:
-                ticket.end("cancelled")
-                continue
-            try:
-                self._begin(ticket)
-            except OSError as error:
-                ticket.end("failed", ModelError(f"the adapter's file cannot be read: {error}"))
+        most, writing = self._decoder.rows[1], list(self._writing)
+        room = min(_READ_BESIDE, most - len(writing)) if writing else most
+        together = room >= self._limits.chunk
+        reading = self._next_to_read(room if together else most)
+        for tickets in [writing + reading] if together else [writing, reading]:
+            if tickets:
+                self._run(tickets)
 
-    def _begin(self, ticket: Ticket) -> None:
+    def _run(self, tickets: list[Ticket]) -> None:
+        """Runs the next token, or the next chunk of the prompt, of each."""
+        chunks = [self._chunk(ticket) for ticket in tickets]
+        logits = self._decoder.run(chunks)
+        best = iter(zip(logits, logits.argmax(dim=-1).tolist(), strict=True))
+        for ticket, chunk in zip(tickets, chunks, strict=True):
+            number = chunk.start // self._limits.chunk
+            if chunk.start < len(ticket.prompt) and number < len(ticket.keys):
+                self._prefixes.keep(ticket.keys[number], chunk.cache, number)
+            ticket.length += len(chunk.tokens)
+            if chunk.wanted:
+                self._choose(ticket, *next(best))
+
+    def _let_in(self, ticket: Ticket) -> bool:
+        """Gives the next request what it needs; False while there is no room."""
+        if ticket.cancelled:
+            ticket.end("cancelled")
+            return True
+        if self.load[0] >= self._limits.batch:
+            return False
         digest = _NO_ADAPTER
-        if ticket.adapter is not None:
-            digest = ticket.adapter.digest
-            ticket.flat = ticket.adapter.open()
-            ticket.deltas = OneAdapter(ticket.flat, ticket.adapter.layout)
-        ticket.cache = self._decoder.new_cache(None, len(ticket.prompt))
+        cache = self._caches.take(ticket.need)
+        if cache is None:
+            return False
+        try:
+            if ticket.adapter is not None:
+                digest = ticket.adapter.digest
+                ticket.resident = self._adapters.take(ticket.adapter)
+                if ticket.resident is None:
+                    self._caches.give(cache)
+                    return False
+        except (OSError, ModelError) as error:
+            self._caches.give(cache)
+            ticket.end("failed", ModelError(f"the adapter's file cannot be read: {error}"))
+            return True
+        ticket.cache = cache
         ticket.keys = self._prefixes.keys(digest, ticket.prompt)
-        ticket.length = ticket.cached = self._prefixes.fill(ticket.keys, ticket.cache) * self._limits.chunk
+        ticket.length = ticket.cached = self._prefixes.fill(ticket.keys, cache) * self._limits.chunk
         metrics.CACHED_TOKENS.inc(ticket.cached)
         metrics.PROMPT_TOKENS.inc(len(ticket.prompt))
         self._reading.append(ticket)
+        return True
 
-    def _read(self) -> None:
-        """Reads chunks of the prompts in turn, so that a long one does not hold up a short one."""
-        for _ in range(_TURN_CHUNKS if self._rows else len(self._reading)):
-            if not self._reading:
-                return
-            ticket = self._reading.popleft()
-            if ticket.cancelled:
-                ticket.end("cancelled")
-                continue
-            assert ticket.cache is not None  # noqa: S101
-            start, chunk = ticket.length, self._limits.chunk
-            tokens = torch.tensor(ticket.prompt[start : start + chunk])
-            last = start + len(tokens) == len(ticket.prompt)
-            logits = self._decoder.prefill(tokens, start, ticket.cache, ticket.deltas, last=last)
-            ticket.length += len(tokens)
-            number = start // chunk
-            if number < len(ticket.keys):
-                self._prefixes.keep(ticket.keys[number], ticket.cache, number)
-            if logits is None:
-                self._reading.append(ticket)
-            elif not self._choose(ticket, logits):
-                self._ready.append(ticket)
+    def _next_to_read(self, room: int) -> list[Ticket]:
+        """Requests whose next chunks ``room`` tokens hold; they go to the end, so that a long one holds up no short one."""
+        chosen: list[Ticket] = []
+        for ticket in self._reading:
+            room -= min(self._limits.chunk, len(ticket.prompt) - ticket.length)
+            if room < 0:
+                break
+            chosen.append(ticket)
+        self._reading.rotate(-len(chosen))
+        return chosen
 
-    def _settle(self) -> None:
-        """Takes cancelled requests out, puts ready ones into free rows, and closes what gaps are left."""
-        for row, ticket in enumerate(self._rows):
-            if ticket is not None and ticket.cancelled:
-                ticket.end("cancelled")
-                self._rows[row] = None
-        while self._ready:
-            ticket = self._ready.popleft()
-            if ticket.cancelled:
-                ticket.end("cancelled")
-                continue
-            if None in self._rows:
-                row = self._rows.index(None)
-            else:
-                row = len(self._rows)
-                self._rows.append(None)
-            self._activate(ticket, row)
-        while None in self._rows:
-            gap, last = self._rows.index(None), len(self._rows) - 1
-            if gap == last or self._rows[last] is None:
-                self._adapters.drop(last)
-                self._rows.pop()
-                continue
-            self._adapters.drop(gap)
-            self._adapters.move(last, gap)
-            moved = self._rows.pop()
-            assert moved is not None  # noqa: S101
-            assert self._cache is not None  # noqa: S101
-            self._cache[:, gap, :, :, : moved.length] = self._cache[:, last, :, :, : moved.length]
-            self._rows[gap] = moved
-
-    def _activate(self, ticket: Ticket, row: int) -> None:
+    def _chunk(self, ticket: Ticket) -> Chunk:
         assert ticket.cache is not None  # noqa: S101
-        cache = self._room(ticket)
-        cache[:, row, :, :, : ticket.length] = ticket.cache
-        if ticket.adapter is None or ticket.flat is None:
-            self._adapters.drop(row)
-        elif not self._adapters.replace(row, ticket.flat, ticket.adapter.layout):
-            self._adapters.drop(row)
-            self._adapters.put(row, ticket.adapter.digest, ticket.flat, ticket.adapter.layout)
-        ticket.cache = ticket.flat = None
-        ticket.deltas = NoDeltas()
-        self._rows[row] = ticket
+        start = ticket.length
+        tokens = ticket.prompt[start : start + self._limits.chunk] or (ticket.token,)
+        wanted = start + len(tokens) >= len(ticket.prompt)
+        return Chunk(tokens, start, ticket.cache, ticket.resident, wanted)
 
-    def _room(self, ticket: Ticket) -> torch.Tensor:
-        """The cache, made anew where the rows in use with ``ticket`` among them do not fit."""
-        rows = max(len(self._rows), self._least)
-        length = _tiled(max(other.need for other in (ticket, *filter(None, self._rows))))
-        old = self._cache
-        if old is not None and old.shape[1] >= rows and old.shape[4] >= length:
-            return old
-        most = self._limits.kv_bytes // self._token_bytes
-        wide = -(-max(length, 0 if old is None else old.shape[4]) // _LENGTH_STEP) * _LENGTH_STEP
-        if wide * self._most_rows <= most:
-            length = wide
-        size = self._decoder.dimensions
-        shape = (size.layers, min(self._most_rows, most // length), 2, size.kv_heads, length, size.head_size)
-        # Pages that were never used take no memory.
-        new = torch.from_numpy(np.zeros(shape, dtype=np.float32))
-        for row, other in enumerate(self._rows):
-            if other is not None and old is not None:
-                new[:, row, :, :, : other.length] = old[:, row, :, :, : other.length]
-        self._cache = new
-        metrics.CACHE_BYTES.labels("requests").set(new.numel() * new.element_size())
-        return new
-
-    def _decode(self) -> None:
-        assert self._cache is not None  # noqa: S101
-        tickets = [ticket for ticket in self._rows if ticket is not None]
-        rows = max(len(tickets), self._least)
-        padding = [0] * (rows - len(tickets))
-        tokens = torch.tensor([ticket.token for ticket in tickets] + padding)
-        positions = torch.tensor([ticket.length for ticket in tickets] + padding)
-        self._adapters.prepare(rows)
-        logits = self._decoder.decode(tokens, positions, self._cache, self._adapters)
-        metrics.OUTPUT_TOKENS.inc(len(tickets))
-        best = logits.argmax(dim=-1).tolist()
-        for row, ticket in enumerate(tickets):
-            ticket.length += 1
-            if self._choose(ticket, logits[row], best[row]):
-                self._rows[row] = None
-
-    def _choose(self, ticket: Ticket, logits: torch.Tensor, best: int | None = None) -> bool:
-        """Chooses a request's next token; whether it ended, well or not."""
+    def _choose(self, ticket: Ticket, logits: torch.Tensor, best: int) -> None:
+        """Chooses a request's next token, and ends it if that was the last."""
+        metrics.OUTPUT_TOKENS.inc()
         try:
-            greedy = int(logits.argmax()) if best is None else best
-            chosen = Chosen(greedy) if ticket.greedy else ticket.chooser(logits)
+            ended = ticket.take(Chosen(best) if ticket.greedy else ticket.chooser(logits))
         except OpenLedgerError as error:
-            ticket.end("failed", error)
-            return True
-        if ticket.take(chosen):
-            ticket.end("finished")
-            return True
-        return False
+            self._end(ticket, "failed", error)
+            return
+        if ended:
+            self._end(ticket, "finished")
+        elif ticket in self._reading:
+            self._reading.remove(ticket)
+            self._writing.append(ticket)
 
-
-def _tiled(length: int) -> int:
-    return -(-length // TILE) * TILE
+    def _end(self, ticket: Ticket, outcome: str, error: OpenLedgerError | None = None) -> None:
+        """Ends a running request and takes back what it had."""
+        (self._reading if ticket in self._reading else self._writing).remove(ticket)
+        if ticket.cache is not None:
+            self._caches.give(ticket.cache)
+        if ticket.resident is not None:
+            self._adapters.give(ticket.resident)
+        ticket.cache = ticket.resident = None
+        ticket.end(outcome, error)

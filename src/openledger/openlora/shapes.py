@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "attention": ("q", "k", "v"),
@@ -50,6 +53,20 @@ class Dimensions:
     feed_forward: int
     vocabulary: int
 
+    @classmethod
+    def of(cls, config: Any) -> Dimensions:
+        """Those of a transformers configuration of the Llama family."""
+        heads = int(config.num_attention_heads)
+        return cls(
+            layers=int(config.num_hidden_layers),
+            hidden=int(config.hidden_size),
+            heads=heads,
+            kv_heads=int(config.num_key_value_heads),
+            head_size=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+            feed_forward=int(config.intermediate_size),
+            vocabulary=int(config.vocab_size),
+        )
+
     def site(self, name: str) -> tuple[int, int]:
         """(input, output) features of a site."""
         inner, kv = self.heads * self.head_size, self.kv_heads * self.head_size
@@ -88,6 +105,11 @@ class Block:
     offset: int
     inputs: int
     ups: tuple[Up, ...]
+
+    @cached_property
+    def columns(self) -> Any:
+        """[ups, 3]: each one's offset, start and end."""
+        return np.array([(up.offset, up.start, up.end) for up in self.ups], dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """vLLM behind the engine's interface, for models and loads that one process cannot carry.
 
-vLLM runs in processes and an environment of its own, since it pins other versions than this project. Each replica gets every
-adapter it is asked for by runtime loading, from the folder that was checked and added here. A request goes to the replica to
-which its adapter belongs (rendezvous hashing, so that an adapter stays warm in one place and few move when a replica
-comes or goes), or to the next healthy one. A replica that dies is started again. Never expose a replica's own port:
-its model list shows every adapter to anyone.
+vLLM runs in processes and an environment of its own, since it pins other versions than this project. An adapter is checked as
+our own engine checks it, copied, and loaded into a replica at run time when it is first asked for there. A request goes to the
+replica to which its adapter belongs (rendezvous hashing, so that an adapter stays warm in one place and few move when a replica
+comes or goes), or to the next healthy one. A replica that dies is started again. Never expose a replica's own port: its model
+list shows every adapter to anyone.
 
-What it does not do: its answers are not pinned, so receipts of it are not recomputed bit by bit.
+What it does not do: its answers are not pinned, so receipts of it are not recomputed bit by bit; no ensembles, and no adapters
+that are more than low-rank factors.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -26,14 +29,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from prometheus_client import generate_latest
+from transformers import AutoConfig
 
-from openledger.openlora.engine import Finished, Piece
-from openledger.openlora.sampling import Sampling
+from openledger.models import load_tokenizer, model_digest
+from openledger.openlora import metrics
+from openledger.openlora.adapters import CONFIG, WEIGHTS, AdapterLimits, NeedsMerging, read_factors
+from openledger.openlora.engine import Finished, Piece, check_name
+from openledger.openlora.grammar import Grammar
+from openledger.openlora.sampling import Sampling, TokenLogprob
 from openledger.openlora.scheduler import CancelledError
-from openledger.primitives import ConfigurationError, InputError, ModelError, NotFoundError, OverloadedError
+from openledger.openlora.shapes import Dimensions
+from openledger.primitives import ConfigurationError, InputError, ModelError, NotFoundError, OverloadedError, to_hex
 
 _LOG = logging.getLogger(__name__)
-_BASE = "base"
+_BASE = "openledger-base"
 _HEALTH_SECONDS = 2.0
 
 
@@ -78,9 +88,13 @@ class VllmBackend:
     """Replicas of one base model.
 
     Args:
-        model: the base model's folder.
+        model: the base model's folder, of the Llama family.
         settings: how to start them.
         logs: folder for their logs.
+
+    Attributes:
+        name: the base model's.
+        tokenizer: the base model's.
 
     Raises:
         ConfigurationError: the interpreter is missing, or no replica came up.
@@ -92,6 +106,12 @@ class VllmBackend:
                 f"{settings.python} does not exist; bench/openlora/setup.sh makes vLLM's environment"
             )
         self._model = model
+        self.name = model.resolve().name
+        self.tokenizer = load_tokenizer(model)
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False, local_files_only=True)
+        self._dimensions = Dimensions.of(config)
+        self._digest = to_hex(model_digest(model))
+        self._copies = tempfile.TemporaryDirectory(prefix="openlora-vllm-")
         self._settings = settings
         self._logs = logs
         logs.mkdir(parents=True, exist_ok=True)
@@ -126,18 +146,33 @@ class VllmBackend:
         """(requests running, 0): vLLM queues them itself."""
         return self._running, 0
 
+    def exposition(self) -> bytes:
+        """What this process tells Prometheus; a replica's own metrics are at its own address."""
+        return generate_latest()
+
     def add(self, name: str, folder: Path) -> None:
         """Makes an adapter available; a replica loads it when it is first asked for it.
 
         Raises:
             InputError: the name is taken or malformed.
-            NotFoundError: the folder holds no safetensors adapter.
+            NotFoundError: a file is missing.
+            ModelError: it is no sound adapter for this base, or more than low-rank factors.
         """
-        if name in self._adapters or name == _BASE or not name:
-            raise InputError(f"cannot add an adapter named {name!r}: the name is taken or empty")
-        if not (folder / "adapter_model.safetensors").is_file():
-            raise NotFoundError(f"{folder} holds no adapter_model.safetensors; only safetensors are loaded")
-        self._adapters[name] = folder.resolve()
+        check_name(name, self._adapters)
+        copy = Path(tempfile.mkdtemp(dir=self._copies.name))
+        try:
+            for file in (CONFIG, WEIGHTS):
+                if (folder / file).is_file():
+                    shutil.copyfile(folder / file, copy / file, follow_symlinks=False)
+            read_factors(copy, self._dimensions, self._digest, AdapterLimits(rank=self._settings.max_rank))
+        except NeedsMerging as reason:
+            shutil.rmtree(copy)
+            raise ModelError(f"vLLM serves low-rank factors only, and {reason}") from reason
+        except BaseException:
+            shutil.rmtree(copy)
+            raise
+        self._adapters[name] = copy
+        metrics.ADAPTERS.set(len(self._adapters))
 
     def remove(self, name: str) -> None:
         """Takes an adapter away from every replica.
@@ -145,13 +180,15 @@ class VllmBackend:
         Raises:
             NotFoundError: there is none of that name.
         """
-        self._folder(name)
+        copy = self._folder(name)
         del self._adapters[name]
+        metrics.ADAPTERS.set(len(self._adapters))
         for replica in self._replicas:
             with replica.lock, suppress(httpx.HTTPError):
                 if name in replica.loaded:
                     self._http.post(f"{replica.url}/v1/unload_lora_adapter", json={"lora_name": name})
                     replica.loaded.discard(name)
+        shutil.rmtree(copy)
 
     def generate(
         self,
@@ -165,14 +202,12 @@ class VllmBackend:
 
         Raises:
             NotFoundError: no such adapter.
-            InputError: the prompt does not fit, or a grammar is asked for.
+            InputError: the prompt does not fit.
             OverloadedError: no replica is healthy, or the backend drains.
             ModelError: a replica failed.
         """
         if not prompt_ids or len(prompt_ids) >= self._settings.context:
             raise InputError(f"the prompt has {len(prompt_ids)} tokens and the context {self._settings.context}")
-        if sampling.grammar is not None or sampling.logprobs is not None:
-            raise InputError("this backend serves neither grammars nor log-probabilities; leave them out")
         if adapter is not None:
             self._folder(adapter)
         replica = self._choose(adapter)
@@ -206,6 +241,7 @@ class VllmBackend:
             except subprocess.TimeoutExpired:
                 replica.process.kill()
         self._http.close()
+        self._copies.cleanup()
 
     def _start(self, number: int) -> _Replica:
         with socket.socket() as free:
@@ -216,7 +252,9 @@ class VllmBackend:
             *(str(settings.python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(self._model)),
             *("--host", "127.0.0.1", "--port", str(port), "--served-model-name", _BASE, "--dtype", settings.dtype),
             *("--max-model-len", str(settings.context), "--enable-lora", "--max-loras", str(settings.max_adapters)),
-            *("--max-lora-rank", str(settings.max_rank), *settings.arguments),
+            *("--max-lora-rank", str(settings.max_rank)),
+            *("--structured-outputs-config", '{"backend": "guidance", "disable_any_whitespace": true}'),
+            *settings.arguments,
         ]
         environment = {
             **os.environ,
@@ -298,11 +336,19 @@ class VllmBackend:
             "frequency_penalty": sampling.frequency_penalty,
             "seed": sampling.seed,
             "stop": list(sampling.stop),
+            **_shaped(sampling.grammar),
+            **(
+                {} if sampling.logprobs is None else {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": True}
+            ),
         }
         text, reason = "", "length"
         tokens: list[int] = []
+        told: list[TokenLogprob] = []
+        outcome = "finished"
         with self._changed:
             self._running += 1
+            metrics.RUNNING.set(self._running)
+        started, last = time.perf_counter(), 0.0
         try:
             with self._http.stream("POST", f"{replica.url}/v1/completions", json=body) as response:
                 if not response.is_success:
@@ -310,6 +356,7 @@ class VllmBackend:
                     raise ModelError(f"vLLM answered {response.status_code}: {response.text[:300]}")
                 for line in response.iter_lines():
                     if cancel.is_set():
+                        outcome = "cancelled"
                         raise CancelledError
                     if not line.startswith("data: ") or line == "data: [DONE]":
                         continue
@@ -319,14 +366,61 @@ class VllmBackend:
                     for choice in chunk["choices"]:
                         tokens += choice.get("token_ids") or []
                         reason = choice["finish_reason"] or reason
-                        if choice["text"]:
+                        found = self._told(choice.get("logprobs"))
+                        told += found
+                        last = _observe(started, last)
+                        if choice["text"] or found:
                             text += choice["text"]
-                            yield Piece(choice["text"])
+                            yield Piece(choice["text"], found)
         except httpx.HTTPError as error:
-            replica.healthy = False
+            replica.healthy, outcome = False, "failed"
             raise ModelError(f"vLLM replica {replica.number} went away ({error}); send the request again") from error
         finally:
+            metrics.OUTPUT_TOKENS.inc(len(tokens))
+            metrics.REQUESTS.labels(outcome).inc()
             with self._changed:
                 self._running -= 1
+                metrics.RUNNING.set(self._running)
                 self._changed.notify_all()
-        yield Finished(text, tuple(tokens), reason)
+        yield Finished(text, tuple(tokens), reason, tuple(told))
+
+    def _told(self, logprobs: dict[str, Any] | None) -> tuple[TokenLogprob, ...]:
+        """vLLM's log-probabilities, whose tokens are written ``token_id:5``."""
+        if not logprobs:
+            return ()
+        found = []
+        for token, logprob, top in zip(
+            logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"] or (), strict=False
+        ):
+            likeliest = tuple((_number(one), float(value)) for one, value in (top or {}).items())
+            texts = tuple(str(self.tokenizer.decode([one])) for one, _ in likeliest)
+            number = _number(token)
+            found.append(TokenLogprob(number, float(logprob), likeliest, str(self.tokenizer.decode([number])), texts))
+        return tuple(found)
+
+
+def _number(token: str) -> int:
+    return int(token.removeprefix("token_id:"))
+
+
+def _observe(started: float, last: float) -> float:
+    now = time.perf_counter()
+    if last:
+        metrics.BETWEEN_TOKENS.observe(now - last)
+    else:
+        metrics.FIRST_TOKEN.observe(now - started)
+    return now
+
+
+def _shaped(grammar: Grammar | None) -> dict[str, Any]:
+    """What vLLM is told of a grammar: its parts, which it compiles itself."""
+    if grammar is None:
+        return {}
+    parts = json.loads(grammar.source)["grammars"]
+    first = parts[0]
+    if len(parts) == 1 and first.get("json_schema") is not None:
+        schema = {name: value for name, value in first["json_schema"].items() if name != "x-guidance"}
+        return {"structured_outputs": {"json": schema}}
+    if len(parts) == 1 and first.get("lark_grammar"):
+        return {"structured_outputs": {"grammar": first["lark_grammar"]}}
+    raise InputError("vLLM cannot follow this form of output; ask for one JSON schema")

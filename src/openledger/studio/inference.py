@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from openledger.models import encode_messages, encode_text
-from openledger.openlora import Engine, Finished, Grammar, Piece, Sampling
+from openledger.openlora import Backend, Finished, Grammar, Piece, Sampling
 from openledger.primitives import (
     Domain,
     InputError,
@@ -211,7 +211,7 @@ class InferenceService:
     def __init__(
         self,
         *,
-        engine: Engine,
+        engine: Backend,
         host: Signer,
         book: VoucherBook,
         escrow: Escrow,
@@ -256,7 +256,7 @@ class InferenceService:
             NotFoundError: there is none.
         """
         base, colon, adapter = name.partition(":")
-        if colon and base == self._engine.base.path.name:
+        if colon and base == self._engine.name:
             name = adapter
         if name not in self._models:
             raise NotFoundError(
@@ -294,7 +294,7 @@ class InferenceService:
             OverloadedError: too many requests are waiting.
         """
         model = self.model(name)
-        prompt_ids = prompt.encode(self._engine.base.tokenizer)
+        prompt_ids = prompt.encode(self._engine.tokenizer)
         most = model.fee(len(prompt_ids), min(sampling.max_tokens, self._engine.context_length))
         self._reserve(key, most)
         try:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
-from openledger.openlora import Engine, Finished, Piece, Sampling
+from openledger.openlora import Backend, Finished, Piece, Sampling
 from openledger.primitives import (
     ConfigurationError,
     InputError,
@@ -65,11 +65,11 @@ class StandaloneService:
         keys: API key → names that it may see; None lets anyone see all.
     """
 
-    def __init__(self, engine: Engine, created: int, keys: Mapping[str, frozenset[str]] | None = None) -> None:
+    def __init__(self, engine: Backend, created: int, keys: Mapping[str, frozenset[str]] | None = None) -> None:
         self._engine = engine
         self._created = created
         self._keys = None if keys is None else {_hashed(key): names for key, names in keys.items()}
-        self._base = engine.base.path.name
+        self._base = engine.name
 
     def key(self, token: str) -> frozenset[str]:
         """The names that a key may see.
@@ -123,7 +123,7 @@ class StandaloneService:
         if publish:
             raise InputError("store is true, and this server makes no receipts that could be published; leave it out")
         model = self.model(name, key)
-        ids = prompt.encode(self._engine.base.tokenizer)
+        ids = prompt.encode(self._engine.tokenizer)
         for event in self._engine.generate(model.adapter, ids, sampling, cancel=cancel):
             yield PlainAnswer(event, len(ids)) if isinstance(event, Finished) else event
 
@@ -146,7 +146,7 @@ def read_keys(path: Path) -> dict[str, frozenset[str]]:
         raise ConfigurationError(f"the keys in {path} cannot be used: {error}") from error
 
 
-def add_adapters(engine: Engine, folder: Path) -> dict[str, str]:
+def add_adapters(engine: Backend, folder: Path) -> dict[str, str]:
     """Adds every peft adapter that is a folder inside ``folder``, under the folder's name; returns those left out and why."""
     refused = {}
     for each in sorted(path for path in folder.iterdir() if path.is_dir()):
@@ -158,7 +158,7 @@ def add_adapters(engine: Engine, folder: Path) -> dict[str, str]:
     return refused
 
 
-def make_app(service: StandaloneService, engine: Engine) -> FastAPI:
+def make_app(service: StandaloneService, engine: Backend) -> FastAPI:
     """The API alone: ``/v1``, ``/health`` and ``/metrics``."""
     app = FastAPI(title="OpenLoRA", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     gateway.install_errors(app)
@@ -171,7 +171,7 @@ def make_app(service: StandaloneService, engine: Engine) -> FastAPI:
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(engine.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return app
 

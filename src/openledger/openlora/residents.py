@@ -1,0 +1,177 @@
+"""The adapters that are in memory, and what they add to a turn's rows.
+
+An adapter is read into memory once for all requests that use it, and stays there as long as there is room: the one used least
+lately goes first. What running requests use, and what is pinned, stays. A large one is used where its file is mapped.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from openledger.openlora import kernels, metrics
+from openledger.openlora.adapters import StoredAdapter
+from openledger.openlora.memory import floats
+from openledger.openlora.shapes import GROUPS, Layout
+from openledger.primitives import InputError
+
+_MOST_SITES = max(len(sites) for sites in GROUPS.values())
+
+
+@dataclass(eq=False)
+class Resident:
+    """An adapter that can be computed with.
+
+    Attributes:
+        digest: its file's.
+        layout: where its factors stand.
+        flat: its vector [layout.size].
+        users: how many requests, and pins, it must stay for.
+    """
+
+    digest: bytes
+    layout: Layout
+    flat: torch.Tensor
+    users: int = 0
+
+
+class ResidentAdapters:
+    """Adapters in memory.
+
+    Args:
+        budget: bytes for those that are read into memory.
+        entry: bytes of the largest that is; at most the budget.
+    """
+
+    def __init__(self, budget: int, entry: int) -> None:
+        self._budget = budget
+        self._entry = entry
+        self._found: OrderedDict[bytes, Resident] = OrderedDict()
+        self._pinned: set[bytes] = set()
+        self._bytes = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory now."""
+        return self._bytes
+
+    def take(self, stored: StoredAdapter) -> Resident | None:
+        """An adapter for one more user, or None while those in use leave no room.
+
+        Raises:
+            ModelError, OSError: its file cannot be read.
+        """
+        resident = self._found.get(stored.digest)
+        metrics.ACTIVATIONS.labels("cold" if resident is None else "warm").inc()
+        if resident is None:
+            size = 4 * stored.layout.size
+            if size > self._entry:
+                resident = Resident(stored.digest, stored.layout, stored.open())
+            else:
+                room = self._room(stored.layout.size)
+                if room is None:
+                    return None
+                stored.read(room)
+                resident = Resident(stored.digest, stored.layout, room)
+                self._bytes += size
+                metrics.ADAPTER_BYTES.set(self._bytes)
+            self._found[stored.digest] = resident
+        self._found.move_to_end(stored.digest)
+        resident.users += 1
+        return resident
+
+    def give(self, resident: Resident) -> None:
+        """One user less."""
+        resident.users -= 1
+        if not resident.users and 4 * resident.layout.size > self._entry:
+            self._found.pop(resident.digest, None)
+
+    def pin(self, stored: StoredAdapter) -> None:
+        """Keeps an adapter in memory until it is unpinned.
+
+        Raises:
+            InputError: the pinned ones would leave no room for another.
+        """
+        if stored.digest in self._pinned:
+            return
+        held = sum(4 * self._found[digest].layout.size for digest in self._pinned) + 4 * stored.layout.size
+        resident = self.take(stored) if held + self._entry <= self._budget else None
+        if resident is None:
+            raise InputError(
+                f"pinned adapters would hold {held:,} of {self._budget:,} bytes and leave no room for others; "
+                "unpin one, or give adapters more memory"
+            )
+        self._pinned.add(stored.digest)
+
+    def unpin(self, digest: bytes) -> None:
+        """Lets a pinned adapter go again."""
+        if digest in self._pinned:
+            self._pinned.remove(digest)
+            self.give(self._found[digest])
+
+    def _room(self, count: int) -> torch.Tensor | None:
+        """Memory for an adapter, from one that goes if its size fits: new pages are slow."""
+        freed: torch.Tensor | None = None
+        idle = [resident for resident in self._found.values() if not resident.users]
+        for resident in idle:
+            if self._bytes + 4 * count <= self._budget:
+                break
+            del self._found[resident.digest]
+            self._bytes -= 4 * resident.layout.size
+            freed = resident.flat
+        if self._bytes + 4 * count > self._budget:
+            return None
+        if freed is not None and len(freed) == count:
+            return freed
+        return floats(count)
+
+
+class Deltas:
+    """What the adapters of a turn add.
+
+    Args:
+        used: (adapter, first row, row after the last); an adapter may be used several times.
+    """
+
+    def __init__(self, used: Sequence[tuple[Resident, int, int]]) -> None:
+        rows: dict[Layout, dict[Resident, list[int]]] = {}
+        for resident, first, last in used:
+            rows.setdefault(resident.layout, {}).setdefault(resident, []).extend(range(first, last))
+        self._groups = [_Group.of(layout, by_adapter) for layout, by_adapter in rows.items()]
+
+    def add(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Adds to ``y`` [rows, outputs], in place, each row's change for its input ``x`` [rows, inputs]."""
+        for one in self._groups:
+            block = one.layout.blocks.get((layer, group))
+            if block is not None:
+                place = (block.offset, one.layout.rank)
+                kernels.add_low_rank(
+                    x.numpy(), y.numpy(), one.addresses, one.starts, one.rows, place, block.columns, one.middle
+                )
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The adapters of one layout; the rows of number i are ``rows[starts[i]:starts[i + 1]]``."""
+
+    layout: Layout
+    addresses: Any
+    starts: Any
+    rows: Any
+    middle: Any
+
+    @classmethod
+    def of(cls, layout: Layout, by_adapter: dict[Resident, list[int]]) -> _Group:
+        counts = [len(rows) for rows in by_adapter.values()]
+        return cls(
+            layout=layout,
+            addresses=np.array([resident.flat.data_ptr() for resident in by_adapter], dtype=np.int64),
+            starts=np.cumsum([0, *counts], dtype=np.int64),
+            rows=np.array([row for rows in by_adapter.values() for row in rows], dtype=np.int64),
+            middle=np.empty((max(counts), _MOST_SITES * layout.rank), dtype=np.float32),
+        )
