@@ -13,13 +13,24 @@ from pathlib import Path
 from openledger.chain import Chain, DevChain, GovernanceSettings, Holders, Role, deploy
 from openledger.datanets import DatanetTerms, load_datanet, load_records
 from openledger.node.home import Home
-from openledger.node.people import COMMUNITY, CONSUMER, GENESIS, GUARDIAN, HOST, OWNER, REVIEWERS, SETTLER, VALIDATORS
+from openledger.node.people import (
+    BUILDER,
+    COMMUNITY,
+    CONSUMER,
+    GENESIS,
+    GUARDIAN,
+    HOST,
+    OWNER,
+    REVIEWERS,
+    SETTLER,
+    VALIDATORS,
+)
 from openledger.node.server import Server
 from openledger.node.service import Node
 from openledger.node.settings import Settings
 from openledger.primitives import WEI_PER_OPEN
 from openledger.settlement import deposit
-from openledger.tokenomics import load_allocation
+from openledger.tokenomics import load_allocation, make_bootstrap
 
 LARGE_JURY = [*REVIEWERS, *(f"reviewer{number}" for number in range(8))]
 """Enough reviewers for five jurors who disagree and an appeal's seven others."""
@@ -28,6 +39,7 @@ STAKES = {
     **dict.fromkeys(VALIDATORS, (Role.VALIDATOR, 10_000)),
     HOST: (Role.HOST, 2_000),
 }
+BOOTSTRAP = make_bootstrap([(f"0x{number:040x}", number * WEI_PER_OPEN) for number in (0xA1, 0xB2, 0xC3)], 86_400)
 
 
 def build(home: Path) -> Path:
@@ -45,16 +57,18 @@ def build(home: Path) -> Path:
         holders=Holders(free={COMMUNITY: keys.wallet(COMMUNITY).address}),
         settler=keys.wallet(SETTLER).address,
         guardian=keys.wallet(GUARDIAN).address,
+        bootstrap=BOOTSTRAP,
     )
     deployment.save(home / "deployment.json")
     fund = keys.wallet(COMMUNITY)
-    for name in [*STAKES, SETTLER, GUARDIAN, OWNER, CONSUMER, "ada", "boris"]:
+    for name in [*STAKES, SETTLER, GUARDIAN, OWNER, BUILDER, CONSUMER, "ada", "boris"]:
         chain.transfer(fund, keys.wallet(name).address, 15_000 * WEI_PER_OPEN)
     for name, (role, amount) in STAKES.items():
         stake = chain.contract("StakeManager").functions.stake(int(role))
         chain.send(keys.wallet(name), stake, value=amount * WEI_PER_OPEN)
     deposit(chain, keys.wallet(CONSUMER), 100 * WEI_PER_OPEN)
     node = Node(Settings(home=home), place, dev, chain)
+    node.community.publish(BOOTSTRAP)
     datanet = node.curation.create(keys.wallet(OWNER), load_datanet(), DatanetTerms())
     submitted = node.curation.contribute(datanet, "ada", load_records()[:3], "Apache-2.0")
     node.curation.review(submitted.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,9 @@ from typer.testing import CliRunner
 from openledger.chain import Chain, GovernanceSettings
 from openledger.chain.rollout import Manifest, Plan, _Resuming, rehearse, roll_out, verify
 from openledger.cli.app import app
-from openledger.primitives import ConfigurationError, InputError, NotFoundError, VerificationError
+from openledger.primitives import ChainError, ConfigurationError, InputError, NotFoundError, VerificationError
 from openledger.tokenomics import load_allocation
-from tests.chain.nodes import RICH, plain_anvil, rpc
+from tests.chain.nodes import RICH, Proxy, plain_anvil, rpc
 
 PLAN = Plan(load_allocation(), governance=GovernanceSettings.development(), settler=RICH.address, guardian=RICH.address)
 
@@ -67,6 +68,38 @@ def test_an_interrupted_deployment_goes_on_and_ends_as_one_that_was_not(
         straight = roll_out(other, RICH, PLAN, tmp_path / "straight.json", launch=done.launch)
     assert straight.finished().addresses == done.finished().addresses
     assert roll_out(url, RICH, PLAN, path) == done
+
+
+def test_a_deployment_over_a_connection_that_is_cut_again_and_again_ends_as_it_should(url: str, tmp_path: Path) -> None:
+    """Answers are lost in the middle of sending: what a command cannot overcome it reports, and the next one goes on."""
+    path, between, reported = tmp_path / "manifest.json", Proxy(url), 0
+    stop = threading.Event()
+
+    def cut() -> None:
+        while not stop.wait(0.15):
+            between.cut_next = 3
+
+    saboteur = threading.Thread(target=cut)
+    saboteur.start()
+    try:
+        for _ in range(60):
+            try:
+                done = roll_out(between.url, RICH, PLAN, path)
+                break
+            except (ChainError, OSError):
+                reported += 1
+                if reported == 25:
+                    stop.set()
+        else:
+            pytest.fail("60 attempts did not end the deployment")
+    finally:
+        stop.set()
+        saboteur.join()
+        between.close()
+    assert reported > 0
+    chain = Chain(url, done.finished())
+    assert verify(chain, done) == len(done.finished().addresses)
+    assert len(done.transactions) == chain.nonce(RICH.address)
 
 
 def test_a_manifest_belongs_to_one_chain_account_and_plan(url: str, tmp_path: Path) -> None:

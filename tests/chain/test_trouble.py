@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from openledger.chain import Chain
+from openledger.chain import Chain, DevChain, devchain
 from openledger.chain.artifacts import creation_code
 from openledger.primitives import WEI_PER_OPEN, ChainError, RevertError, UnreachableError, keccak
 from tests.chain.nodes import RICH, Proxy, plain_anvil, rpc
@@ -118,24 +119,49 @@ def test_a_transaction_that_runs_out_of_gas_says_so(node: str) -> None:
         chain._transact(actor, {"data": "0x" + creation_code("GOPEN").hex(), "gas": 1_000_000}, 0)
 
 
-def test_a_full_pool_is_tried_again_and_then_reported(node: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from web3.exceptions import Web3RPCError
+def test_a_full_pool_is_tried_again_and_then_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain's own front refuses, over HTTP; only its bound is made so small that it is full."""
+    with DevChain(tmp_path) as dev:
+        actor, chain = dev.keys.wallet("genesis"), Chain(dev.rpc_url, timeout=30)
+        monkeypatch.setattr(devchain, "_MOST_WAITING", 0)
+        with pytest.raises(
+            ChainError, match=r"txpool is full: .* wait; try again later; transaction 0x\w{64} was tried"
+        ):
+            Chain(dev.rpc_url, timeout=2).transfer(actor, SOMEONE, 1)
+        assert chain.balance(SOMEONE) == 0
+        room = threading.Timer(1.0, lambda: setattr(devchain, "_MOST_WAITING", 5_000))
+        room.start()
+        assert chain.transfer(actor, SOMEONE, 1)["status"] == 1
+        assert chain.balance(SOMEONE) == 1
+        room.join()
 
-    chain, actor = Chain(node, timeout=2), _actor(node, "full")
-    real = chain.w3.eth.send_raw_transaction
-    refusals = [3]
 
-    def send(raw: bytes) -> object:
-        if refusals[0] > 0:
-            refusals[0] -= 1
-            raise Web3RPCError("full", rpc_response={"error": {"code": -32000, "message": "txpool is full"}})  # type: ignore[typeddict-item]
-        return real(raw)
+def test_the_transactions_that_a_pool_takes_are_bounded_and_all_of_them_are_made(tmp_path: Path) -> None:
+    with DevChain(tmp_path) as dev:
+        bank, count = dev.keys.wallet("genesis"), 40
+        signed = [
+            bank.sign_transaction(
+                {"chainId": dev.chain_id, "nonce": nonce, "gas": 21_000, "maxFeePerGas": 10**10, "value": 1,
+                 "maxPriorityFeePerGas": 0, "to": SOMEONE}
+            ).raw_transaction
+            for nonce in range(count)
+        ]  # fmt: skip
+        # The last one again and again: each is an order that waits, and is refused as known once it is its turn.
+        orders = ["0x" + bytes(raw).hex() for raw in [*signed, *([signed[-1]] * (devchain._MOST_WAITING + 500))]]
+        promises = [dev.submit(order) for order in orders]
+        refused = [str(error) for promise in promises[count:] if (error := promise.exception(120)) is not None]
+        assert sum("txpool is full: 5000 transactions wait" in reason for reason in refused) > 0
+        assert all(promise.result(120) for promise in promises[:count])
+        assert Chain(dev.rpc_url).balance(SOMEONE) == count
 
-    monkeypatch.setattr(chain.w3.eth, "send_raw_transaction", send)
-    assert chain.transfer(actor, SOMEONE, 1)["status"] == 1
-    refusals[0] = 10**6
-    with pytest.raises(ChainError, match=r"txpool is full; transaction 0x\w{64} was tried for 2 s"):
-        chain.transfer(actor, SOMEONE, 1)
+
+def test_a_read_whose_connection_was_cut_is_asked_once_more(node: str, proxy: Proxy) -> None:
+    chain = Chain(proxy.url)
+    proxy.cut_next = 1
+    assert chain.ask(lambda: chain.w3.eth.chain_id) == chain.chain_id
+    proxy.cut_next = 2
+    with pytest.raises(UnreachableError, match="nothing answers at"):
+        chain.ask(lambda: chain.w3.eth.block_number)
 
 
 def test_a_block_that_does_not_come_is_reported_with_the_transactions_name(slow: str) -> None:

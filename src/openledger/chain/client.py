@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from http.client import RemoteDisconnected
 from typing import Any, TypeVar
 
 from eth_abi.abi import decode
@@ -266,7 +267,7 @@ class Chain:
         unsure = False
         while True:
             try:
-                self.ask(lambda: self.w3.eth.send_raw_transaction(raw))
+                self._ask_once(lambda: self.w3.eth.send_raw_transaction(raw))
                 return
             except ChainError as error:
                 full = _says(error, "pool is full", "mempool is full", "pool full", "too many requests", "429")
@@ -360,13 +361,22 @@ class Chain:
         return int(history["baseFeePerGas"][-1])
 
     def ask(self, question: Callable[[], _T]) -> _T:
-        """What a call of :attr:`w3` gives, with its failure as an error of this project.
+        """What a call of :attr:`w3` gives, with its failure as an error of this project. ``question`` only reads: it is asked
+        once more where the connection was cut, as when a server closes one that was idle.
 
         Raises:
             RevertError: a contract reverted.
             UnreachableError: nothing answered, or not in time.
             ChainError: the node refused.
         """
+        try:
+            return question()
+        except (Web3Exception, OSError) as error:
+            if not _was_cut(error):
+                raise _chain_error(error, self.rpc_url) from error
+        return self._ask_once(question)
+
+    def _ask_once(self, question: Callable[[], _T]) -> _T:
         try:
             return question()
         except (Web3Exception, OSError) as error:
@@ -422,6 +432,15 @@ def _chain_error(error: Exception, rpc_url: str) -> ChainError:
         message = answer.get("message") if isinstance(answer, dict) else None
         return ChainError(f"the chain refused: {message or error}")
     return ChainError(f"the chain's answer cannot be used: {error}")
+
+
+def _was_cut(error: BaseException | None) -> bool:
+    """Whether a connection that stood was closed by the other side before its answer."""
+    while error is not None:
+        if isinstance(error, ConnectionResetError | RemoteDisconnected):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _says(error: Exception, *words: str) -> bool:

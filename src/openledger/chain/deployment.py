@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 ADMIN_ROLE, SLASHER_ROLE, SETTLER_ROLE, GUARDIAN_ROLE, COURT_ROLE = 0, 1, 2, 3, 4
 """Roles of the access manager. Admin is the timelock's; the others are named in docs/contracts.md."""
 
+COMMUNITY_BUCKET = "community"
+"""The part of the supply that a bootstrap distribution is taken from."""
+
 ZERO_ADDRESS = "0x" + "00" * 20
 _FORMAT = 1
 
@@ -61,6 +64,17 @@ class AllocationPlan(Protocol):
     def month_seconds(self) -> int: ...
     @property
     def buckets(self) -> Sequence[BucketPlan]: ...
+
+
+class BootstrapPlan(Protocol):
+    """The community's bootstrap as deployment needs it; ``openledger.tokenomics.read_bootstrap()`` gives one."""
+
+    @property
+    def root(self) -> bytes: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def seconds(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -187,6 +201,7 @@ def deploy(
     settler: str | None = None,
     guardian: str | None = None,
     launch: int | None = None,
+    bootstrap: BootstrapPlan | None = None,
 ) -> Deployment:
     """Deploys everything and distributes the supply. ``chain`` knows the deployment afterwards.
 
@@ -203,14 +218,17 @@ def deploy(
         settler: account that proposes payout roots; the deployer if none is given.
         guardian: account that can disable payout roots; the deployer if none is given.
         launch: time from which vesting counts, Unix seconds; the latest block's time if none is given.
+        bootstrap: a list of accounts that claim from the community's free part for so many seconds from launch; what they
+            leave goes to the receiver of that part.
 
     Raises:
-        InputError: the allocation is not the whole supply, or a bucket or parameter is unknown.
+        InputError: the allocation is not the whole supply, a bucket or parameter is unknown, or the bootstrap is more than
+            the community's free part.
         ConfigurationError: the deployer does not hold the supply.
         VerificationError: the result is not as it should be.
         RevertError: a contract refused, for instance a parameter out of bounds.
     """
-    work = _Deploying(chain, deployer, allocation, holders or Holders())
+    work = _Deploying(chain, deployer, allocation, holders or Holders(), bootstrap)
     work.check()
     return work.run(
         parameters or {},
@@ -222,11 +240,19 @@ def deploy(
 
 
 class _Deploying:
-    def __init__(self, chain: Chain, deployer: LocalAccount, allocation: AllocationPlan, holders: Holders) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        deployer: LocalAccount,
+        allocation: AllocationPlan,
+        holders: Holders,
+        bootstrap: BootstrapPlan | None,
+    ) -> None:
         self._chain = chain
         self._deployer = deployer
         self._allocation = allocation
         self._holders = holders
+        self._bootstrap = bootstrap
         self._addresses: dict[str, str] = {}
 
     def check(self) -> None:
@@ -234,6 +260,11 @@ class _Deploying:
         total = sum(bucket.free + bucket.vesting for bucket in buckets)
         if total != TOTAL_SUPPLY:
             raise InputError(f"the allocation adds up to {total} wei; it must be {TOTAL_SUPPLY}")
+        community = sum(bucket.free for bucket in buckets if bucket.name == COMMUNITY_BUCKET)
+        if self._bootstrap is not None and self._bootstrap.total > community:
+            raise InputError(
+                f"the bootstrap gives away {self._bootstrap.total} wei, and {community} wei of the community's part are free"
+            )
         unknown = {*self._holders.free, *self._holders.vesting} - {bucket.name for bucket in buckets}
         if unknown:
             raise InputError(f"holders are named for unknown buckets: {', '.join(sorted(unknown))}")
@@ -259,6 +290,7 @@ class _Deploying:
         self._create_governance(governance)
         self._create_registries()
         self._create_vesting(launch)
+        self._create_bootstrap(launch)
         deployment = Deployment(
             chain_id=chain.chain_id,
             genesis=chain.genesis,
@@ -353,6 +385,20 @@ class _Deploying:
                 name=f"Vesting.{bucket.name}",
             )
 
+    def _create_bootstrap(self, launch: int) -> None:
+        if self._bootstrap is None:
+            return
+        self._create(
+            "CommunityDistributor",
+            ["bytes32", "uint64", "address"],
+            [self._bootstrap.root, launch + self._bootstrap.seconds, self._receiver(COMMUNITY_BUCKET)],
+            value=self._bootstrap.total,
+        )
+
+    def _receiver(self, bucket: str) -> str:
+        """Who gets what of a bucket is free."""
+        return self._holders.free.get(bucket, self._addresses["TimelockController"])
+
     def _hand_over(self, deployment: Deployment) -> None:
         chain, at = self._chain, self._addresses
         access = chain.contract("AccessManager").functions
@@ -384,11 +430,9 @@ class _Deploying:
         self._send(timelock.renounceRole(timelock.DEFAULT_ADMIN_ROLE().call(), self._deployer.address))
 
     def _distribute_free(self) -> None:
-        free = [
-            (self._holders.free.get(bucket.name, self._addresses["TimelockController"]), bucket.free)
-            for bucket in self._allocation.buckets
-            if bucket.free > 0
-        ]
+        given = {COMMUNITY_BUCKET: 0 if self._bootstrap is None else self._bootstrap.total}
+        parts = [(bucket.name, bucket.free - given.get(bucket.name, 0)) for bucket in self._allocation.buckets]
+        free = [(self._receiver(name), amount) for name, amount in parts if amount > 0]
         if not free:
             return
         *others, (largest, _) = sorted(free, key=lambda part: part[1])

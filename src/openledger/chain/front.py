@@ -57,6 +57,8 @@ PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL = -3270
 LIMIT_EXCEEDED = -32005
 """EIP-1474: too many requests, or too large a one."""
 
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than programs wait between their looks at the chain, so that none meets a connection that is just being closed."""
 _POLICY_VIOLATION, _TRY_AGAIN_LATER = 1008, 1013
 _CLOCK_READERS = frozenset({"eth_call", "eth_estimateGas", "eth_getBlockByNumber"})
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]", "testserver")
@@ -280,6 +282,7 @@ class FrontServer:
             lifespan="off",
             ws="websockets-sansio",
             ws_max_size=MAX_BODY,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(config)

@@ -22,6 +22,7 @@ from openledger.chain.artifacts import CONTRACTS, creation_code, load_artifact
 from openledger.chain.client import Chain
 from openledger.chain.deployment import (
     AllocationPlan,
+    BootstrapPlan,
     Deployment,
     GovernanceSettings,
     Holders,
@@ -57,6 +58,7 @@ class Plan:
     holders: Holders = field(default_factory=Holders)
     settler: str | None = None
     guardian: str | None = None
+    bootstrap: BootstrapPlan | None = None
 
     def digest(self) -> str:
         """A hash of the plan and of the contracts' code: two attempts with the same one send the same transactions."""
@@ -70,6 +72,9 @@ class Plan:
             "governance": {name: str(value) for name, value in asdict(self.governance).items()},
             "holders": [dict(self.holders.free), dict(self.holders.vesting)],
             "accounts": [self.settler, self.guardian],
+            "bootstrap": []
+            if self.bootstrap is None
+            else [to_hex(self.bootstrap.root), str(self.bootstrap.total), self.bootstrap.seconds],
             "code": {name: to_hex(keccak(load_artifact(name).bytecode.encode())) for name in CONTRACTS},
         }
         return to_hex(keccak(canonical_bytes(content)))
@@ -248,6 +253,7 @@ def roll_out(
                 settler=plan.settler,
                 guardian=plan.guardian,
                 launch=manifest.launch,
+                bootstrap=plan.bootstrap,
             )
         )
         manifest.deployment = {**asdict(deployment), "addresses": dict(deployment.addresses), "block": manifest.block}
@@ -289,7 +295,7 @@ def rehearse(chain: Chain, deployer: LocalAccount, plan: Plan) -> dict[str, Any]
         account = dev.keys.wallet("genesis")
         deployment = deploy(
             local, account, plan.allocation, plan.parameters, governance=plan.governance, holders=plan.holders,
-            settler=plan.settler, guardian=plan.guardian,
+            settler=plan.settler, guardian=plan.guardian, bootstrap=plan.bootstrap,
         )  # fmt: skip
         sizes = {
             name: len(local.w3.eth.get_code(to_checksum_address(address)))

@@ -13,15 +13,19 @@ from openledger.cli import (
     access,
     account,
     accuracy,
+    agent,
     appeal,
     attribution,
     chain,
+    community,
     config,
     datanet,
     demo,
     dispute,
     gov,
+    host,
     key,
+    market,
     model,
     receipt,
     serve,
@@ -72,6 +76,10 @@ app.add_typer(account.app, name="account")
 app.command(name="claim")(account.claim)
 app.command(name="settle")(account.settle)
 app.add_typer(dispute.app, name="dispute")
+app.add_typer(market.app, name="market")
+app.add_typer(host.app, name="host")
+app.add_typer(agent.app, name="agent")
+app.add_typer(community.app, name="community")
 app.add_typer(chain.app, name="chain")
 app.add_typer(gov.app, name="gov")
 app.command()(supply.supply)

@@ -18,7 +18,7 @@ from openledger.chain.rollout import Manifest, Plan, rehearse, roll_out, verify
 from openledger.cli.output import console, open_amount, print_json, table
 from openledger.cli.session import JsonOption
 from openledger.primitives import ConfigurationError, InputError, format_open
-from openledger.tokenomics import load_allocation
+from openledger.tokenomics import load_allocation, read_bootstrap
 
 app = typer.Typer(help="The L2: configure, deploy to and look at a chain.", no_args_is_help=True)
 
@@ -65,6 +65,11 @@ def deploy(
     manifest: ManifestOption = Path("deployment-manifest.json"),
     settler: Annotated[str | None, typer.Option(metavar="<address>", help="May propose payout roots.")] = None,
     guardian: Annotated[str | None, typer.Option(metavar="<address>", help="May disable payout roots.")] = None,
+    bootstrap: Annotated[
+        Path | None,
+        typer.Option(metavar="<path>", help="CSV or JSON list of accounts that the community gives OPEN to."),
+    ] = None,
+    bootstrap_days: Annotated[int, typer.Option(min=1, help="For how long they can claim.")] = 90,
     development: Annotated[bool, typer.Option("--development", help="Votes of minutes instead of days.")] = False,
     confirmations: Annotated[int, typer.Option(min=0, help="Blocks to wait for on each transaction.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse on a throw-away chain; send nothing.")] = False,
@@ -80,6 +85,7 @@ def deploy(
         governance=GovernanceSettings.development() if development else GovernanceSettings(),
         settler=settler or account.address,
         guardian=guardian or account.address,
+        bootstrap=None if bootstrap is None else read_bootstrap(bootstrap, bootstrap_days * 86_400),
     )
     if dry_run:
         report = rehearse(Chain(rpc), account, plan)

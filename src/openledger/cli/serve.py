@@ -44,9 +44,7 @@ def up(
     with errors.status("starting the network …"):
         server.start()
     try:
-        server.node.start_settling(
-            lambda settled: console.print(f"[dim]settled {settled.posted} receipts in payout root {settled.root}[/]")
-        )
+        server.node.start_work(lambda done: console.print(f"[dim]{done}[/]"))
         console.print(f"[bold]OpenLedger is up[/]: {server.url}")
         console.print(f"  page             {server.url}/")
         console.print(f"  act on the pages {_sign_in(server.url + SIGN_IN, server)}", soft_wrap=True)

@@ -12,6 +12,7 @@ import httpx
 
 from openledger.client.core import LONG, Call, raise_for_error, read, unreachable
 from openledger.client.datanet_calls import AccountCalls, DatanetCalls
+from openledger.client.market_calls import MarketCalls
 from openledger.node import views
 from openledger.primitives import OpenLedgerError, SignatureError
 
@@ -45,7 +46,7 @@ class Answer:
     residual_ppm: int
 
 
-class _Calls(DatanetCalls, AccountCalls):
+class _Calls(DatanetCalls, AccountCalls, MarketCalls):
     """Every call by name; the clients below only send them."""
 
     overview = staticmethod(lambda: Call[views.Overview]("GET", "/api/overview", views.Overview))

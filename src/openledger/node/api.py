@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from openledger.datanets import Record
-from openledger.node import api_accounts, api_datanets, views
+from openledger.node import api_accounts, api_datanets, api_market, views
 from openledger.node.service import Node
 from openledger.primitives import NotFoundError, SignatureError, from_hex, parse_open
 
@@ -156,7 +156,7 @@ def router(node: Node) -> APIRouter:
             raise SignatureError("this act needs the operator's token; it stands in operator.token in the home folder")
 
     acts = [Depends(operator)]
-    for part in (api_accounts, api_datanets):
+    for part in (api_accounts, api_datanets, api_market):
         routes.include_router(part.router(node, acts))
 
     @routes.get("/health")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ from eth_account.signers.local import LocalAccount
 
 from openledger.chain import Chain
 from openledger.node import views
-from openledger.primitives import InputError, NotFoundError, RevertError, from_hex
+from openledger.primitives import InputError, NotFoundError, OpenLedgerError, RevertError, from_hex
 from openledger.settlement import (
     Dispute,
     DisputeKind,
@@ -31,6 +32,8 @@ from openledger.settlement import (
 from openledger.storage import BlobStore
 from openledger.studio.store import DatabaseReceiptStore
 
+_LOG = logging.getLogger(__name__)
+
 
 class Court:
     """The disputes as this node sees them and takes part in them.
@@ -41,6 +44,8 @@ class Court:
         receipts: the host's receipts.
         recompute: generates and attributes one answer anew.
         host: answers challenges of its receipts, and pays for drawing and ending.
+        settler: answers challenges of the payout roots that it proposed.
+        examiner: recomputes before either of them answers.
         jurors: the validators that this node runs, with their wallets.
         party: names an account.
     """
@@ -53,6 +58,8 @@ class Court:
         recompute: Recompute,
         *,
         host: LocalAccount,
+        settler: LocalAccount,
+        examiner: Validator,
         jurors: Sequence[tuple[LocalAccount, Validator]],
         party: Callable[[str], views.Party],
     ) -> None:
@@ -61,6 +68,9 @@ class Court:
         self._receipts = receipts
         self._recompute = recompute
         self._host = host
+        self._accused: dict[str, LocalAccount] = {wallet.address: wallet for wallet in (host, settler)}
+        self._examiner = Juror(chain, host, examiner)
+        self._given_up: set[int] = set()
         self._jurors = {wallet.address: Juror(chain, wallet, validator) for wallet, validator in jurors}
         self._party = party
 
@@ -97,6 +107,40 @@ class Court:
         """Answers a challenge as ``wallet``, or as this node's host."""
         return self._row(answer(self._chain, wallet or self._host, number))
 
+    def attend(self) -> list[views.DisputeRow]:
+        """Does in every open dispute what this node has to do: answers for its host and settler where a recomputation gives
+        what they signed, and not where it does not; votes with its validators; ends what can be ended. Returns what changed.
+
+        Raises:
+            ChainError: the chain does not answer.
+        """
+        changed = []
+        for found in disputes(self._chain):
+            if found.state.decided:
+                continue
+            before = found
+            try:
+                if found.state is DisputeState.OPEN and found.accused in self._accused:
+                    self._stand_up(found)
+                with _done_is_well("DrawNotReady", "VotingNotOver", "AnswerTimeRunning"):
+                    self.advance(found.number)
+            except OpenLedgerError as error:
+                _LOG.warning("dispute %d: %s", found.number, error)
+            after = dispute(self._chain, found.number)
+            if after != before:
+                changed.append(self._row(after))
+        return changed
+
+    def _stand_up(self, found: Dispute) -> None:
+        """Answers a challenge of what this node signed if that is right; looks at each challenge once."""
+        if found.number in self._given_up or self._chain.time() >= found.answer_end:
+            return
+        self._given_up.add(found.number)
+        if problems := self._examiner.problems(found):
+            _LOG.warning("dispute %d is right and is not answered: %s", found.number, "; ".join(problems))
+            return
+        answer(self._chain, self._accused[found.accused], found.number)
+
     def advance(self, number: int) -> views.DisputeRow:
         """Does what can be done now: ends an unanswered challenge, draws the jury, votes with the jurors here, ends the round.
 
@@ -126,12 +170,13 @@ class Court:
                 self._jurors[address].reveal(found.number, upheld)
 
     def _recomputed(self, body: ReceiptBody, why: str) -> tuple[tuple[tuple[bytes, int], ...], str]:
-        private = self._receipts.private_of(body)
-        if private is None:
+        try:
+            private = self._receipts.private_of(body)
+        except NotFoundError as error:
             raise NotFoundError(
                 f"the prompt and answer of receipt {body.receipt.sequence} are not here; name the shares "
                 "that you get with --shares"
-            )
+            ) from error
         recomputed = self._recompute(body, private)
         problems = disagreements(body, private, recomputed)
         if not problems:

@@ -45,7 +45,7 @@ from openledger.node.service import Node
 from openledger.node.settings import Settings
 from openledger.primitives import WEI_PER_OPEN, to_hex
 from openledger.settlement import deposit
-from openledger.tokenomics import load_allocation
+from openledger.tokenomics import load_allocation, read_bootstrap
 
 LICENCE = "Apache-2.0"
 _PLANTED_ROWS = 35
@@ -57,6 +57,7 @@ _PARAMETERS = {"review.challenge": 60}
 _CONDITIONS = DatanetTerms(owner_ppm=100_000, licence_fee=5 * WEI_PER_OPEN)
 """Everybody may read; each fine-tuning job pays 5 OPEN, of which the contributors get nine tenths."""
 _DEPOSIT = 2_000
+_BOOTSTRAP_SECONDS = 90 * 86_400
 
 
 @dataclass
@@ -79,9 +80,10 @@ def founding(settings: Settings, reporter: Reporter, model_name: str = "exploits
     is a network from the moment that founding is done.
 
     Raises:
-        InputError: the folder holds something else.
+        InputError: the folder holds something else, or the list of the community's bootstrap is wrong.
         ConfigurationError: a node runs on it, or a program that the chain needs is missing.
     """
+    bootstrap = None if settings.bootstrap is None else read_bootstrap(settings.bootstrap, _BOOTSTRAP_SECONDS)
     home = Home(settings.home)
     home.acquire()
     node: Node | None = None
@@ -102,10 +104,13 @@ def founding(settings: Settings, reporter: Reporter, model_name: str = "exploits
                 holders=Holders(free={COMMUNITY: keys.wallet(COMMUNITY).address}),
                 settler=keys.wallet(SETTLER).address,
                 guardian=keys.wallet(GUARDIAN).address,
+                bootstrap=bootstrap,
             )
             deployment.save(home.path / "deployment.json")
             advance(2)
             node = Node(settings, home, devchain, chain)
+            if bootstrap is not None:
+                node.community.publish(bootstrap)
             advance(3)
         founded = Founded(model_name=model_name)
         _people(node, reporter)

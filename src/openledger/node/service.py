@@ -18,10 +18,14 @@ from openledger.node.access import AccessDesk
 from openledger.node.accounts import Accounts
 from openledger.node.appeals import Appeals
 from openledger.node.audit import verify_here
+from openledger.node.community import Community
 from openledger.node.curating import Curation
+from openledger.node.directory import Directory
 from openledger.node.disputing import Court
+from openledger.node.duties import Duty
 from openledger.node.evaluations import attribution_rows
 from openledger.node.home import Home
+from openledger.node.market import MarketDesk
 from openledger.node.people import CONSUMER, HOST, SETTLER, VALIDATORS
 from openledger.node.reading import Reader
 from openledger.node.serving import Shelf
@@ -29,7 +33,7 @@ from openledger.node.settings import Settings
 from openledger.node.settling import Settled, Settler
 from openledger.node.training import Trainer
 from openledger.openlora import Piece
-from openledger.primitives import InputError, NotFoundError
+from openledger.primitives import InputError, NotFoundError, format_open
 from openledger.settlement import (
     ChainEscrow,
     VoucherBook,
@@ -69,7 +73,7 @@ class Node:
         self.database = Database(settings.database)
         self.host: LocalAccount = self.keys.wallet(HOST)
         self._stop = threading.Event()
-        self._worker: threading.Thread | None = None
+        self._duties: list[Duty] = []
         self._page_key: ApiKey | None = None
         self._page_lock = threading.Lock()
 
@@ -104,8 +108,8 @@ class Node:
         self._stop.set()
         if "trainer" in self.__dict__:
             self.trainer.stop()
-        if self._worker is not None:
-            self._worker.join(timeout=60)
+        for duty in self._duties:
+            duty.join()
         if "shelf" in self.__dict__:
             self.shelf.engine.close()
         self.database.close()
@@ -215,9 +219,33 @@ class Node:
             self.receipts_store,
             self.shelf.recompute,
             host=self.host,
+            settler=self.keys.wallet(SETTLER),
+            examiner=self.settler.examiner,
             jurors=list(zip(wallets, self.settler.validators, strict=True)),
             party=self.reader.party,
         )
+
+    @cached_property
+    def market(self) -> MarketDesk:
+        """Requests at InferenceMarket: answering them as this node's host, and making them."""
+        return MarketDesk(
+            self.chain,
+            self.database,
+            self.receipts_store,
+            lambda: self.inference,
+            host=self.host,
+            party=self.reader.party,
+        )
+
+    @cached_property
+    def directory(self) -> Directory:
+        """Hosts and agents as they register themselves."""
+        return Directory(self.chain, self.keys, self.blobs, self.reader.party)
+
+    @cached_property
+    def community(self) -> Community:
+        """The community's bootstrap."""
+        return Community(self.chain, self.keys, self.blobs, self.database, self.reader.party)
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -475,21 +503,30 @@ class Node:
         with self.database.session() as session:
             session.merge(PartyRecord(address=address, label=label, role=role))
 
-    def start_settling(self, report: Callable[[Settled], None] = lambda _: None) -> None:
-        """Settles every ``settle_seconds`` in the background until the node closes."""
+    def start_work(self, report: Callable[[str], None] = lambda _: None) -> None:
+        """Does in the background until the node closes what a host, settler and validator have to do: settles every
+        ``settle_seconds``, and looks at the market and at disputes every ``watch_seconds`` unless the settings say no.
+        ``report`` is told what was done, in words.
+        """
 
-        def work() -> None:
-            while not self._stop.wait(self.settings.settle_seconds):
-                try:
-                    settled = self.settle_now()
-                except Exception:
-                    _LOG.exception("settling failed; it is tried again in %d s", self.settings.settle_seconds)
-                    continue
-                if settled.posted:
-                    report(settled)
+        def settle() -> None:
+            if (settled := self.settle_now()).posted:
+                report(f"settled {settled.posted} receipts in payout root {settled.root}")
 
-        self._worker = threading.Thread(target=work, name="settling", daemon=True)
-        self._worker.start()
+        def serve() -> None:
+            for done in self.market.tend():
+                report(f"answered request {done.request} of the market for {format_open(done.fee, 6)} OPEN")
+
+        def attend() -> None:
+            for row in self.court.attend():
+                report(f"dispute {row.number} is {row.state}")
+
+        watch = self.settings.watch_seconds
+        self._duties = [Duty("settling", self.settings.settle_seconds, settle, self._stop)]
+        if self.settings.answer_market:
+            self._duties.append(Duty("the market", watch, serve, self._stop))
+        if self.settings.answer_disputes:
+            self._duties.append(Duty("disputes", watch, attend, self._stop))
 
 
 def _proposal_number(text: str) -> int:

@@ -49,7 +49,15 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; empty is SQLite in the home folder")
     blobs_url: str = Field("", description="fsspec URL of the public blobs; empty is a folder in the home folder")
     base: str = Field("", description="base model by folder or hub id; empty is the one that ships with OpenLedger")
+    bootstrap: Path | None = Field(
+        None, description="CSV or JSON list of accounts that a new network's community gives OPEN to; none if left out"
+    )
     settle_seconds: int = Field(60, ge=1, description="seconds between batches while the node is up")
+    watch_seconds: int = Field(5, ge=1, description="seconds between looks at the market and at disputes")
+    answer_market: bool = Field(True, description="answer requests at InferenceMarket while the node is up")
+    answer_disputes: bool = Field(
+        True, description="answer challenges of what this node signed if it is right, and vote with its validators"
+    )
     batch_size: int = Field(2000, ge=1, le=4000, description="most receipts in one batch")
 
     @classmethod

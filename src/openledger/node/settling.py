@@ -98,7 +98,13 @@ class Settler:
         self._batch_size = batch_size
         self._reader = TermsReader(chain, blobs)
         self._validators = [Validator(chain, wallet, blobs, self._shown, recompute) for wallet in validators]
+        self._examiner = Validator(chain, host, blobs, self._shown, recompute)
         self._lock = threading.Lock()
+
+    @property
+    def examiner(self) -> Validator:
+        """Recomputes for the host itself; it has no stake and attests nothing."""
+        return self._examiner
 
     @property
     def validators(self) -> list[Validator]:

@@ -466,6 +466,75 @@ class DisputeRow:
 
 
 @dataclass(frozen=True)
+class MarketRow:
+    """One request at InferenceMarket and its answer; ``state`` is open, fulfilled or refunded, ``deadline`` Unix seconds.
+
+    ``delivered`` says whether the callback of a contract that asked took the answer.
+    """
+
+    number: int
+    state: str
+    requester: Party
+    model: int
+    question: str
+    max_fee: Wei
+    deadline: int
+    host: Party | None
+    output: str
+    fee: Wei
+    receipt: str
+    delivered: bool
+
+
+@dataclass(frozen=True)
+class HostRow:
+    """One host of HostRegistry: where it says it answers and what it says it serves."""
+
+    party: Party
+    uri: str
+    since: int
+    listed: bool
+    models: list[int]
+    staked: Wei
+
+
+@dataclass(frozen=True)
+class AgentRow:
+    """One agent of AgentRegistry; ``price`` in wei a call, ``model`` 0 for none, ``active`` if stake stands behind it."""
+
+    number: int
+    owner: Party
+    name: str
+    description: str
+    uri: str
+    wallet: Party | None
+    model: int
+    price: Wei
+    active: bool
+
+
+@dataclass(frozen=True)
+class GrantedRow:
+    """What the community's bootstrap holds for one account."""
+
+    account: Party
+    amount: Wei
+    claimed: bool
+
+
+@dataclass(frozen=True)
+class BootstrapView:
+    """The community's bootstrap: what it gives to whom until when (Unix seconds); ``left`` is in the contract."""
+
+    root: str
+    deadline: int
+    total: Wei
+    left: Wei
+    remainder_to: Party
+    accounts: list[GrantedRow]
+
+
+@dataclass(frozen=True)
 class GovernanceView:
     """Parameters, proposals and voting power."""
 

@@ -295,7 +295,7 @@ class InferenceService:
         """
         model = self.model(name)
         prompt_ids = prompt.encode(self._engine.tokenizer)
-        most = model.fee(len(prompt_ids), min(sampling.max_tokens, self._engine.context_length))
+        most = self._highest(model, prompt_ids, sampling)
         self._reserve(key, most)
         try:
             finished = None
@@ -306,10 +306,47 @@ class InferenceService:
                     yield event
             if finished is None:
                 raise InputError("the generation ended without a result")
-            yield self._settle(model, prompt, prompt_ids, sampling, finished, key, publish)
+            yield self._settle(model, prompt, prompt_ids, sampling, finished, key.consumer, key, publish)
         finally:
             with self._money:
                 self._reserved[key.consumer] -= most
+
+    def answer_paid(self, name: str, prompt: Prompt, sampling: Sampling, consumer: str, most: int) -> Answer:
+        """The answer to somebody whose fee lies ready elsewhere, as with InferenceMarket: no voucher is taken; the prompt and
+        answer are published.
+
+        Args:
+            consumer: the account that the fee is collected from.
+            most: wei that lie ready.
+
+        Raises:
+            NotFoundError: no such model.
+            PaymentError: the answer could cost more than that.
+        """
+        model = self.model(name)
+        prompt_ids = prompt.encode(self._engine.tokenizer)
+        highest = self._highest(model, prompt_ids, sampling)
+        if highest > most:
+            raise PaymentError(
+                f"this answer can cost up to {format_open(highest)} OPEN and {format_open(most)} OPEN lie ready for it; "
+                "pay in more, or ask for fewer tokens"
+            )
+        events = self._engine.generate(model.adapter, prompt_ids, sampling)
+        finished = next((event for event in events if isinstance(event, Finished)), None)
+        if finished is None:
+            raise InputError("the generation ended without a result")
+        return self._settle(model, prompt, prompt_ids, sampling, finished, consumer, None, publish=True)
+
+    def highest_fee(self, name: str, prompt: Prompt, sampling: Sampling) -> int:
+        """Wei that an answer of this model can cost at most.
+
+        Raises:
+            NotFoundError: no such model.
+        """
+        return self._highest(self.model(name), prompt.encode(self._engine.tokenizer), sampling)
+
+    def _highest(self, model: ServedModel, prompt_ids: Sequence[int], sampling: Sampling) -> int:
+        return model.fee(len(prompt_ids), min(sampling.max_tokens, self._engine.context_length))
 
     def available(self, key: ApiKey) -> int:
         """Wei that the key can still spend with this host, what is being answered just now taken off."""
@@ -347,9 +384,11 @@ class InferenceService:
         prompt_ids: list[int],
         sampling: Sampling,
         finished: Finished,
-        key: ApiKey,
+        consumer: str,
+        key: ApiKey | None,
         publish: bool,
     ) -> Answer:
+        """Signs and stores the receipt, and takes a voucher by the key if there is one."""
         explanation = model.explain(prompt_ids, finished.token_ids)
         private = PrivateBody.seal(prompt.to_json(sampling), finished.text)
         fee = model.fee(len(prompt_ids), len(finished.token_ids))
@@ -357,7 +396,7 @@ class InferenceService:
             receipt = Receipt(
                 sequence=self._store.next_sequence(),
                 model=model.id,
-                consumer=key.consumer,
+                consumer=consumer,
                 host=self._host.address,
                 prompt_hash=private.prompt_hash,
                 output_hash=private.output_hash,
@@ -376,15 +415,8 @@ class InferenceService:
                 explanation.residual_ppm,
                 private.digest(),
             )
-            signer = VoucherSigner(
-                key.signer,
-                key.consumer,
-                self._host.address,
-                self._voucher_domain,
-                signed=self._book.owed(key.consumer),
-            )
-            if fee:
-                self._book.accept(signer.raise_by(fee), fee)
+            if fee and key is not None:
+                self._take_voucher(key, fee)
             receipt_id = to_hex(body.digest(self._receipt_domain))
             self._store.add(
                 Entry(receipt_id, body, private, explanation, tuple(prompt_ids), finished.token_ids, publish)
@@ -393,3 +425,8 @@ class InferenceService:
         for record, ppm in explanation.shares:
             contributors[model.contributor_of(record)] += ppm
         return Answer(finished, receipt_id, body, dict(contributors), explanation)
+
+    def _take_voucher(self, key: ApiKey, fee: int) -> None:
+        owed = self._book.owed(key.consumer)
+        signer = VoucherSigner(key.signer, key.consumer, self._host.address, self._voucher_domain, signed=owed)
+        self._book.accept(signer.raise_by(fee), fee)

@@ -138,6 +138,13 @@ class DatabaseReceiptStore:
             rows = select(ReceiptRecord).where(ReceiptRecord.sequence >= first).order_by(ReceiptRecord.sequence)
             return [ReceiptBody.from_json(row.body) for row in session.scalars(rows.limit(count))]
 
+    def of_consumer(self, consumer: str) -> list[ReceiptBody]:
+        """A consumer's receipts, newest first."""
+        with self._database.session() as session:
+            rows = select(ReceiptRecord).where(ReceiptRecord.consumer == consumer)
+            found = session.scalars(rows.order_by(ReceiptRecord.sequence.desc()))
+            return [ReceiptBody.from_json(row.body) for row in found]
+
     def private(self, row: ReceiptRecord) -> PrivateBody:
         """The private body of a receipt.
 

@@ -1,0 +1,150 @@
+"""Routes about the market of inferences, hosts, agents, and the community's bootstrap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+from fastapi.params import Depends
+
+from openledger.node import views
+from openledger.node.people import HOST
+from openledger.node.service import Node
+from openledger.openlora import Sampling
+from openledger.primitives import parse_open
+from openledger.studio import Prompt
+
+
+@dataclass(frozen=True)
+class NewRequest:
+    """A question to a model by an account of this node; ``most`` is what it may cost in OPEN, empty for what it can."""
+
+    account: str
+    model: int
+    question: str
+    max_tokens: int = 96
+    most: str = ""
+    seconds: int = 600
+
+
+@dataclass(frozen=True)
+class NewHost:
+    """A host's listing: where it answers, and what it says of itself."""
+
+    uri: str
+    profile: str = ""
+    account: str = HOST
+
+
+@dataclass(frozen=True)
+class ServedModels:
+    """Models that a host serves from now on, or no longer."""
+
+    models: list[int]
+    served: bool = True
+    account: str = HOST
+
+
+@dataclass(frozen=True)
+class HostAccount:
+    """A host by its account."""
+
+    account: str = HOST
+
+
+@dataclass(frozen=True)
+class NewAgent:
+    """An agent to register; ``price`` in OPEN a call, ``model`` 0 for none."""
+
+    account: str
+    name: str
+    description: str = ""
+    endpoint: str = ""
+    model: int = 0
+    price: str = "0"
+
+
+@dataclass(frozen=True)
+class AgentTerms:
+    """An agent's model and its price in OPEN a call."""
+
+    model: int
+    price: str
+
+
+def router(node: Node, acts: list[Depends]) -> APIRouter:
+    """The routes over one node; ``acts`` guard what uses its keys."""
+    routes = APIRouter()
+
+    @routes.get("/market")
+    def requests() -> list[views.MarketRow]:
+        return list(node.market.rows())
+
+    @routes.get("/market/{number}")
+    def request(number: int) -> views.MarketRow:
+        return node.market.row(number)
+
+    @routes.post("/market", dependencies=acts)
+    def ask(body: NewRequest) -> views.MarketRow:
+        prompt = Prompt.chat([{"role": "user", "content": body.question}])
+        most = parse_open(body.most) if body.most else 0
+        return node.market.ask(
+            node.keys.find(body.account), body.model, prompt, Sampling(max_tokens=body.max_tokens), most=most,
+            seconds=body.seconds,
+        )  # fmt: skip
+
+    @routes.post("/market/{number}/refund", dependencies=acts)
+    def refund(number: int) -> views.MarketRow:
+        return node.market.refund(number)
+
+    @routes.get("/hosts")
+    def hosts() -> list[views.HostRow]:
+        return node.directory.hosts()
+
+    @routes.post("/hosts", dependencies=acts)
+    def register_host(body: NewHost) -> views.HostRow:
+        return node.directory.register_host(body.uri, body.profile, body.account)
+
+    @routes.post("/hosts/models", dependencies=acts)
+    def serve(body: ServedModels) -> views.HostRow:
+        return node.directory.serve(body.models, body.served, body.account)
+
+    @routes.post("/hosts/retirement", dependencies=acts)
+    def retire(body: HostAccount) -> views.HostRow:
+        return node.directory.retire(body.account)
+
+    @routes.get("/agents")
+    def agents() -> list[views.AgentRow]:
+        return node.directory.agents()
+
+    @routes.get("/agents/{number}")
+    def agent(number: int) -> views.AgentRow:
+        return node.directory.agent(number)
+
+    @routes.post("/agents", dependencies=acts)
+    def register_agent(body: NewAgent) -> views.AgentRow:
+        return node.directory.register_agent(
+            body.account, body.name, body.description, body.endpoint, body.model, parse_open(body.price)
+        )
+
+    @routes.post("/agents/{number}/terms", dependencies=acts)
+    def set_terms(number: int, body: AgentTerms) -> views.AgentRow:
+        return node.directory.set_terms(number, body.model, parse_open(body.price))
+
+    @routes.post("/agents/{number}/wallet", dependencies=acts)
+    def set_wallet(number: int, body: HostAccount) -> views.AgentRow:
+        return node.directory.set_wallet(number, body.account)
+
+    @routes.get("/community")
+    def community() -> views.BootstrapView:
+        return node.community.view()
+
+    @routes.post("/community/claims/{address}", dependencies=acts)
+    def claim(address: str) -> dict[str, str]:
+        return {"wei": str(node.community.claim(address))}
+
+    @routes.post("/community/remainder", dependencies=acts)
+    def remainder() -> dict[str, str]:
+        return {"wei": str(node.community.return_remainder())}
+
+    return routes
