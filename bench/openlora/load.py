@@ -1,8 +1,9 @@
 """Load on `openledger serve`: 200 streams at once over 20 adapters stay correct, fair and bounded in memory; more get 429.
 
-Run ``python -m bench.openlora.load`` (``make load``). The server is a process of its own on loopback, with the shipped base and
-random adapters. Every answer is compared with the same request answered alone. Ends with 1 if an answer differs, if a stream was
-starved (its last token came later than three times the median's), if memory grew beyond the budget, or if nobody was refused.
+Run ``python -m bench.openlora.load`` (``make load``); findings go to ``bench/results/openlora_load.json``. The server runs
+on loopback, its engine in another process, with the shipped base and random adapters. Every answer is compared with the same
+request answered alone. Ends with 1 if an answer differs, if a stream was starved (its last token came later than three times the
+median's), if memory grew beyond the budget, or if nobody was refused.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ import httpx
 import torch
 from peft import LoraConfig, get_peft_model
 
+from bench.openlora.common import ROOT
 from bench.openlora.make import ALL
 from openledger.models import load_base, shared_copy
 from openledger.openlora import Engine, Sampling
 from openledger.studio import Prompt
 
+RESULTS = ROOT / "bench" / "results" / "openlora_load.json"
 STREAMS, ADAPTERS, TOKENS = 200, 20, 48
 CACHE_MIB = 64
 GROWTH_MIB = CACHE_MIB + 256
@@ -39,8 +42,10 @@ def question(number: int) -> list[dict[str, str]]:
 
 
 def resident(process: int) -> float:
-    """MiB of a process."""
-    return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())[0]) / 1024
+    """MiB of a process and those that it started."""
+    kib = int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())[0])
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return kib / 1024 + sum(resident(int(child)) for child in children)
 
 
 def make_adapters(folder: Path) -> None:
@@ -139,6 +144,7 @@ def main() -> int:
         "failed": sum(answer["status"] not in (200, 429) for answer in (*answers, *crowd)),
     }
     print(json.dumps(result))
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     good = (
         result["correct"] == STREAMS
         and not (result["served_wrongly"] or result["failed"] or result["refused_without_retry_after"])

@@ -104,8 +104,8 @@ def test_refusals_have_openais_shape_and_cost_nothing(network: Network, client: 
         ai(network, "sk-nonsense").chat.completions.create(model=model, messages=hello)
     with pytest.raises(openai.BadRequestError, match="temperature is 9"):
         ai(network, api_key).chat.completions.create(model=model, messages=hello, temperature=9)
-    with pytest.raises(openai.BadRequestError, match="n is 2"):
-        ai(network, api_key).chat.completions.create(model=model, messages=hello, n=2)
+    with pytest.raises(openai.BadRequestError, match="n is 9"):
+        ai(network, api_key).chat.completions.create(model=model, messages=hello, n=9)
     with pytest.raises(openai.BadRequestError, match="top_logprobs is 3 without logprobs"):
         ai(network, api_key).chat.completions.create(model=model, messages=hello, top_logprobs=3)
     with pytest.raises(openai.BadRequestError, match="context"):

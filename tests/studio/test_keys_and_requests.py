@@ -67,7 +67,6 @@ def test_sampling_has_openais_names_and_greedy_defaults() -> None:
         ({"seed": -1}, "seed is -1"),
         ({"stop": ["a"] * 5}, "at most 4"),
         ({"stop": ""}, "non-empty"),
-        ({"n": 2}, "n is 2"),
         ({"presence_penalty": 3}, "presence_penalty is 3"),
         ({"top_k": -1}, "top_k is -1"),
         ({"min_p": 2}, "min_p is 2"),

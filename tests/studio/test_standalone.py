@@ -96,6 +96,24 @@ def test_streamed_and_whole_answers_are_the_engines(running: Running, name: str)
     assert chunks[-1].choices[0].finish_reason == whole.choices[0].finish_reason
 
 
+def test_several_choices_are_answers_of_their_own_seeds(running: Running) -> None:
+    asked = {"model": "law", "messages": QUESTION, "max_tokens": 20, "temperature": 0.9, "seed": 7, "n": 3}
+    right = [running.right("law", Sampling(max_tokens=20, temperature=0.9, seed=7 + number)) for number in range(3)]
+    whole = running.client().chat.completions.create(**asked)
+    assert [choice.index for choice in whole.choices] == [0, 1, 2]
+    assert [choice.message.content for choice in whole.choices] == right
+    *chunks, last = running.client().chat.completions.create(
+        **asked, stream=True, stream_options={"include_usage": True}
+    )
+    texts = ["", "", ""]
+    for chunk in chunks:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+    assert texts == right
+    assert last.usage.completion_tokens == whole.usage.completion_tokens
+    assert last.usage.prompt_tokens == whole.usage.prompt_tokens
+
+
 def test_logprobs_are_told_for_each_token(running: Running) -> None:
     answer = running.client().chat.completions.create(
         model="law", messages=QUESTION, max_tokens=5, logprobs=True, top_logprobs=2
@@ -162,7 +180,8 @@ def test_wrong_requests_are_refused_in_openais_shape_while_others_are_answered(r
         {"top_p": 0},
         {"stop": 5},
         {"max_tokens": 0},
-        {"n": 3},
+        {"n": 0},
+        {"n": 9},
         {"logit_bias": {"1": 1}},
         {"messages": [{"role": "user", "content": "word " * 2000}]},
         {"messages": [{"role": "user", "content": "<|user|>"}]},

@@ -88,6 +88,7 @@ class Ticket:
     reason: str = "length"
     cached: int = 0
     gone: threading.Event = field(default_factory=threading.Event)
+    left: bool = False
     events: queue.SimpleQueue[Chosen | OpenLedgerError | None] = field(default_factory=queue.SimpleQueue)
     submitted: float = field(default_factory=time.perf_counter)
     told: float = 0.0
@@ -115,11 +116,11 @@ class Ticket:
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits for the rest."""
-        return self.gone.is_set()
+        return self.left or self.gone.is_set()
 
     def cancel(self) -> None:
-        """Tells the engine that nobody waits for the rest."""
-        self.gone.set()
+        """Tells the engine that nobody waits for the rest; whoever shares ``gone`` is not concerned."""
+        self.left = True
 
     @property
     def need(self) -> int:
@@ -145,6 +146,8 @@ class Ticket:
     def end(self, outcome: str, error: OpenLedgerError | None = None) -> None:
         """Tells that no token follows."""
         metrics.REQUESTS.labels(outcome).inc()
+        if outcome == "cancelled":
+            error = CancelledError()
         if error is not None:
             self.events.put(error)
         self.events.put(None)

@@ -15,6 +15,7 @@ from openledger.openlora import Grammar, Sampling, tool_grammar
 from openledger.primitives import InputError
 
 DEFAULT_MAX_TOKENS = 96
+MAX_CHOICES = 8
 
 Text = Annotated[str, StringConstraints(max_length=200_000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -167,14 +168,23 @@ class _Request(_Strict):
         """What the output must match."""
         return None
 
+    def choices(self) -> int:
+        """How many answers are wanted; number i has the seed of the request plus i.
+
+        Raises:
+            InputError: more than are served.
+        """
+        wanted = 1 if self.n is None else self.n
+        if not 1 <= wanted <= MAX_CHOICES:
+            raise InputError(f"n is {wanted}; it must be from 1 to {MAX_CHOICES}")
+        return wanted
+
     def sampling(self) -> Sampling:
         """The request's sampling.
 
         Raises:
             InputError: a value is out of range, or asks for what is not served.
         """
-        if self.n not in (None, 1):
-            raise InputError(f"n is {self.n}; one choice per request is served: send the request again for another")
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         limit = self.limit()
         given = {

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -272,55 +273,73 @@ async def _answer(
 ) -> JSONResponse | StreamingResponse:
     key, sampling = _key(service, request), body.sampling()
     cancel = threading.Event()
-    events = service.answer(body.model, prompt, sampling, key, publish=bool(body.store), cancel=cancel)
+    # Each choice is an answer of its own, with its own seed: each has its receipt and can be recomputed.
+    choices = [
+        service.answer(
+            body.model,
+            prompt,
+            replace(sampling, seed=(sampling.seed + number) % (1 << 63)),
+            key,
+            publish=bool(body.store),
+            cancel=cancel,
+        )
+        for number in range(body.choices())
+    ]
     if not body.stream:
-        answer = await _whole(events, cancel, request)
-        _log(body.model, answer)
+        answers = await _whole(choices, cancel, request)
+        for answer in answers:
+            _log(body.model, answer)
+        accounts = [answer.account() for answer in answers]
         return JSONResponse(
             {
                 **_head(shape.prefix, shape.whole, body.model),
-                "choices": [shape.choice(answer.finished)],
-                "usage": _usage(answer),
-                "openledger": answer.account(),
+                "choices": [{**shape.choice(one.finished), "index": place} for place, one in enumerate(answers)],
+                "usage": _usage(answers),
+                "openledger": accounts[0] if len(accounts) == 1 else accounts,
             },
-            headers={"X-OpenLedger-Receipt": answer.receipt_id},
+            headers={"X-OpenLedger-Receipt": ", ".join(answer.receipt_id for answer in answers)},
         )
     try:
-        first = await _in_thread(partial(next, events, None))
+        firsts = [await _in_thread(partial(next, events, None)) for events in choices]
     except BaseException:
         cancel.set()
         raise
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    stream = _stream(shape, body.model, first, events, cancel, include_usage)
+    stream = _stream(shape, body.model, list(zip(firsts, choices, strict=True)), cancel, include_usage)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
-async def _whole(events: Iterator[Any], cancel: threading.Event, request: Request) -> Done:
-    """The answer at the end of the events; a caller who goes away ends them."""
-    found: list[Done] = []
+async def _whole(choices: Sequence[Iterator[Any]], cancel: threading.Event, request: Request) -> list[Done]:
+    """The answers at the end of each choice's events; a caller who goes away ends them."""
+    found: dict[int, Done] = {}
     failed: list[Exception] = []
 
-    def work() -> None:
+    def work(number: int) -> None:
         try:
-            found.extend(event for event in events if not isinstance(event, Piece))
+            for event in choices[number]:
+                if not isinstance(event, Piece):
+                    found[number] = event
         except Exception as error:
             failed.append(error)
+            cancel.set()
 
     async def watch() -> None:
         while not await request.is_disconnected():
             await anyio.sleep(_LOOK_UP_SECONDS)
         cancel.set()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch)
+    async with anyio.create_task_group() as watching:
+        watching.start_soon(watch)
         try:
-            await _in_thread(work)
+            async with anyio.create_task_group() as working:
+                for number in range(len(choices)):
+                    working.start_soon(_in_thread, partial(work, number))
         finally:
             cancel.set()
-            tasks.cancel_scope.cancel()
+            watching.cancel_scope.cancel()
     if failed:
         raise failed[0]
-    return found[0]
+    return [found[number] for number in range(len(choices))]
 
 
 _limiter: list[anyio.CapacityLimiter] = []
@@ -332,49 +351,70 @@ async def _in_thread(work: Callable[[], Any]) -> Any:
     return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=_limiter[0])
 
 
+@dataclass
+class _Choice:
+    """One choice of a stream: its events, what was held back of it, and whether nothing was told yet."""
+
+    index: int
+    event: Any
+    events: Iterator[Any]
+    held: str = ""
+    opening: bool = True
+
+
 async def _stream(
     shape: _Chat | _Completion,
     model: str,
-    first: Any,
-    events: Iterator[Any],
+    started: Sequence[tuple[Any, Iterator[Any]]],
     cancel: threading.Event,
     include_usage: bool,
 ) -> AsyncIterator[str]:
     head = _head(shape.prefix, shape.chunk, model)
-    opening, held = True, ""
+    running = [_Choice(number, first, events) for number, (first, events) in enumerate(started)]
+    answers: list[Done] = []
 
-    def chunk(**fields: Any) -> str:
-        return f"data: {json.dumps({**head, **fields}, ensure_ascii=False)}\n\n"
+    def chunk(choice: _Choice, body: dict[str, Any], **fields: Any) -> str:
+        return _event({**head, "choices": [{**body, "index": choice.index}], **fields})
+
+    def tell(choice: _Choice, piece: Piece) -> str:
+        opening, choice.opening = choice.opening, False
+        return chunk(choice, shape.delta(piece, opening))
 
     try:
-        event = first
-        while event is not None:
-            if isinstance(event, Piece):
-                # What may turn out to be a tool call is told whole.
-                held = held + event.text if shape.calls else ""
-                if not shape.calls or not held.startswith("{"):
-                    yield chunk(choices=[shape.delta(event, opening)])
-                    opening = False
-            else:
-                if held.startswith("{"):
-                    yield chunk(choices=[shape.delta(Piece(event.finished.text), opening)])
-                    opening = False
-                if opening:
-                    yield chunk(choices=[shape.delta(Piece(""), opening)])
-                _log(model, event)
-                yield chunk(choices=[shape.end(event.finished)], openledger=event.account())
-                if include_usage:
-                    yield chunk(choices=[], usage=_usage(event))
-            event = await _in_thread(partial(next, events, None))
+        while running:
+            for choice in list(running):
+                event = choice.event
+                if isinstance(event, Piece):
+                    # What may turn out to be a tool call is told whole.
+                    choice.held = choice.held + event.text if shape.calls else ""
+                    if not shape.calls or not choice.held.startswith("{"):
+                        yield tell(choice, event)
+                elif event is not None:
+                    if choice.held.startswith("{"):
+                        yield tell(choice, Piece(event.finished.text))
+                    if choice.opening:
+                        yield tell(choice, Piece(""))
+                    _log(model, event)
+                    answers.append(event)
+                    yield chunk(choice, shape.end(event.finished), openledger=event.account())
+                choice.event = await _in_thread(partial(next, choice.events, None))
+                if choice.event is None:
+                    running.remove(choice)
+        if include_usage:
+            yield _event({**head, "choices": [], "usage": _usage(answers)})
         yield "data: [DONE]\n\n"
     except OpenLedgerError as error:
-        yield f"data: {json.dumps(error_body(error)[1], ensure_ascii=False)}\n\n"
+        yield _event(error_body(error)[1])
     finally:
         cancel.set()
 
 
+def _event(body: dict[str, Any]) -> str:
+    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
+
+
 def _log(model: str, answer: Done) -> None:
-    used = _usage(answer)
+    used = _usage([answer])
     _LOG.info(
         "answered",
         extra={
@@ -392,11 +432,12 @@ def _head(prefix: str, kind: str, model: str) -> dict[str, Any]:
     return {"id": f"{prefix}-{created:x}", "object": kind, "created": created // 10**9, "model": model}
 
 
-def _usage(answer: Done) -> dict[str, Any]:
-    output = len(answer.finished.token_ids)
+def _usage(answers: Sequence[Done]) -> dict[str, Any]:
+    """The prompt counts once, as with OpenAI; each answer's receipt counts it for its own fee."""
+    prompt, output = answers[0].prompt_tokens, sum(len(answer.finished.token_ids) for answer in answers)
     return {
-        "prompt_tokens": answer.prompt_tokens,
+        "prompt_tokens": prompt,
         "completion_tokens": output,
-        "total_tokens": answer.prompt_tokens + output,
-        "prompt_tokens_details": {"cached_tokens": answer.finished.cached_tokens},
+        "total_tokens": prompt + output,
+        "prompt_tokens_details": {"cached_tokens": answers[0].finished.cached_tokens},
     }
