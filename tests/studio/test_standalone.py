@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import openai
 import pytest
 import uvicorn
 
+from openledger.chain.toolchain import node_folder, npm_command, run
 from openledger.openlora import Engine, EngineLimits, Sampling
 from openledger.primitives import ConfigurationError
 from openledger.studio.inference import Prompt
@@ -22,6 +24,7 @@ from openledger.studio.standalone import StandaloneService, add_adapters, make_a
 from tests.openlora.models import random_adapter, random_base
 
 ALL_KEY, ONE_KEY = "key-that-sees-everything", "key-that-sees-only-law"
+CLIENTS = Path(__file__).parent / "clients"
 QUESTION = [{"role": "user", "content": "What happened to Uranium?"}]
 
 
@@ -112,6 +115,31 @@ def test_several_choices_are_answers_of_their_own_seeds(running: Running) -> Non
     assert texts == right
     assert last.usage.completion_tokens == whole.usage.completion_tokens
     assert last.usage.prompt_tokens == whole.usage.prompt_tokens
+
+
+def test_the_javascript_client_is_served_like_the_python_one(running: Running) -> None:
+    given = {"baseURL": f"{running.url}/v1", "key": ALL_KEY, "model": "law", "messages": QUESTION}
+    if not (CLIENTS / "node_modules" / ".package-lock.json").is_file():
+        run([*npm_command(), "install", "--ignore-scripts", "--no-save", "--no-audit", "--no-fund"], CLIENTS)
+    result = subprocess.run(
+        [str(node_folder() / "node"), str(CLIENTS / "openai.mjs")],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    right = running.right("law", Sampling(max_tokens=20, temperature=0.8, seed=4))
+    assert found == {
+        "models": [model.id for model in running.client().models.list()],
+        "whole": right,
+        "streamed": right,
+        "tokens": [20, 20],
+        "shaped": ["ok"],
+        "unknown": {"status": 404, "type": "invalid_request_error", "known": True},
+        "wrong": {"status": 400, "type": "invalid_request_error", "known": False},
+    }
 
 
 def test_logprobs_are_told_for_each_token(running: Running) -> None:
