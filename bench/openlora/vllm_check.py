@@ -7,6 +7,7 @@ agree on the first tokens, not on all. Ends with 1 if a check fails.
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
@@ -15,9 +16,9 @@ from pathlib import Path
 from bench.openlora.__main__ import _VLLM, vllm_environment
 from bench.openlora.common import ADAPTERS, MODEL, prompts
 from bench.openlora.make import make
-from openledger.openlora import Engine, Sampling
+from openledger.openlora import Engine, Grammar, Sampling, read_call, tool_grammar
 from openledger.openlora.vllm import VllmBackend, VllmSettings
-from openledger.primitives import NotFoundError, OverloadedError
+from openledger.primitives import ModelError, NotFoundError, OverloadedError
 
 _AGREE = 4
 
@@ -34,7 +35,7 @@ def main() -> int:
         max_rank=8,
         context=256,
         dtype="float32",
-        arguments=("--enforce-eager", "--skip-tokenizer-init", "--max-num-seqs", "8"),
+        arguments=("--enforce-eager", "--max-num-seqs", "8"),
         environment=tuple(environment.items()),
     )
     failed = []
@@ -55,6 +56,29 @@ def main() -> int:
             for name in (None, *names):
                 found, right = backend.complete(name, ids, how), ours.complete(name, ids, how)
                 check(f"adapter {name}: the first tokens agree", found.token_ids[:_AGREE] == right.token_ids[:_AGREE])
+            how_told = Sampling(max_tokens=6, logprobs=2)
+            found, right = backend.complete("1", ids, how_told), ours.complete("1", ids, how_told)
+            close = [
+                abs(one.logprob - other.logprob) < 1e-3
+                for one, other in zip(found.logprobs, right.logprobs, strict=True)
+            ]
+            check("log-probabilities are ours within 0.001", all(close) and len(close) == 6)
+            pieces = list(backend.generate("1", ids, how))
+            check("pieces are the text", "".join(one.text for one in pieces[:-1]) == pieces[-1].text)
+            schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+            shaped = Sampling(max_tokens=40, grammar=Grammar.json_schema({**schema, "additionalProperties": False}))
+            check(
+                "an answer follows a JSON schema", list(json.loads(backend.complete("1", ids, shaped).text)) == ["ok"]
+            )
+            forced = Sampling(max_tokens=80, grammar=tool_grammar({"look": schema}, forced=True))
+            check("a tool is called", read_call(backend.complete("1", ids, forced).text) is not None)
+            (Path(logs) / "bad").mkdir()
+            (Path(logs) / "bad" / "adapter_config.json").write_text("{}")
+            try:
+                backend.add("bad", Path(logs) / "bad")
+                check("a broken adapter is refused", False)
+            except (ModelError, NotFoundError):
+                check("a broken adapter is refused", True)
             homes = {name: backend.home(name) for name in names}
             check("adapters spread over both replicas", len(set(homes.values())) == 2)
             backend.remove("5")

@@ -19,8 +19,10 @@ from typing import Any, Protocol
 import anyio
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
 
 from openledger.openlora import CancelledError, Finished, Piece, Sampling, TokenLogprob, read_call
 from openledger.primitives import (
@@ -142,6 +144,15 @@ def install_errors(app: FastAPI) -> None:
             body["error"]["code"] = "not_found"
         headers = {"Retry-After": str(error.retry_after)} if isinstance(error, OverloadedError) else None
         return JSONResponse(body, status, headers)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        if not request.url.path.startswith("/v1/"):
+            return await http_exception_handler(request, error)
+        body = _error(
+            str(error.detail), "invalid_request_error", None, "not_found" if error.status_code == 404 else None
+        )
+        return JSONResponse(body, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
