@@ -180,6 +180,28 @@ def test_dora_and_other_architectures_run_through_peft(base: BaseModel, tmp_path
         assert len(other.complete(None, ids, Sampling(max_tokens=5)).token_ids) == 5
 
 
+def test_int8_weights_give_nearly_the_same_logits_and_bits_that_no_batch_changes(tmp_path: Path) -> None:
+    shipped = load_base()
+    ids = prompt(3, 30)
+    how = Sampling(max_tokens=6, logprobs=20)
+    with Engine(shipped.path, replace(LIMITS, weights="int8")) as small, Engine(shipped, LIMITS) as whole:
+        random_adapter(shipped, tmp_path / "a", lora_alpha=1)
+        random_adapter(shipped, tmp_path / "dora", use_dora=True)
+        for engine in (small, whole):
+            engine.add("a", tmp_path / "a")
+        with pytest.raises(ModelError, match="int8 lets go"):
+            small.add("dora", tmp_path / "dora")
+        found, right = small.complete("a", ids, how), whole.complete("a", ids, how)
+        first, other = dict(found.logprobs[0].top), dict(right.logprobs[0].top)
+        assert max(abs(first[token] - other[token]) for token in set(first) & set(other)) < 0.2
+        assert len(set(first) & set(other)) > 15
+        together = small.generate_many([(None, prompt(n)) for n in range(5)] + [("a", ids)], how)
+        assert together[-1] == found
+        assert together[-1].logprobs == found.logprobs
+    with pytest.raises(InputError, match="int4"):
+        EngineLimits(weights="int4")  # type: ignore[arg-type]
+
+
 def test_closing_a_stream_frees_its_row(engine: Engine) -> None:
     stream = engine.generate("a", prompt(3), Sampling(max_tokens=400))
     assert isinstance(next(stream), Piece)

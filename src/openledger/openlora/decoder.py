@@ -9,7 +9,7 @@ request's results are bitwise the same alone and in any batch (float32, one thre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from openledger.openlora import kernels
 from openledger.openlora.memory import floats
 from openledger.openlora.residents import Deltas, Resident
 from openledger.openlora.shapes import Dimensions
+from openledger.openlora.weights import Kind, Linear, Weights
 from openledger.primitives import ModelError
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
@@ -51,16 +52,12 @@ class Chunk:
 @dataclass(frozen=True)
 class _Layer:
     norm: Any
-    qkv: torch.Tensor
-    qkv_bias: torch.Tensor | None
+    qkv: Linear
     head_norms: Any
-    output: torch.Tensor
-    output_bias: torch.Tensor | None
+    output: Linear
     mlp_norm: Any
-    gate_up: torch.Tensor
-    gate_up_bias: torch.Tensor | None
-    down: torch.Tensor
-    down_bias: torch.Tensor | None
+    gate_up: Linear
+    down: Linear
     window: int
 
 
@@ -81,32 +78,13 @@ def unsupported(model: Any) -> str | None:
     return None
 
 
-class _Arena:
-    """Weights one after the other."""
-
-    def __init__(self, most: int) -> None:
-        self._flat = floats(most)
-        self._end = 0
-
-    def across(self, *linears: Any) -> torch.Tensor:
-        """The weights of linear layers that read the same input, beside each other as [input, output]."""
-        shape = (linears[0].weight.shape[1], sum(len(linear.weight) for linear in linears))
-        start, self._end = self._end, self._end + -(-shape[0] * shape[1] // 16) * 16
-        placed = self._flat[start : start + shape[0] * shape[1]].view(shape)
-        column = 0
-        for linear in linears:
-            width = len(linear.weight)
-            placed[:, column : column + width] = linear.weight.detach().t()
-            column += width
-        return placed
-
-
 class Decoder:
     """A base model's weights, ready to run.
 
     Args:
         model: a transformers causal language model of the family.
         most_rows: tokens that one turn must be able to have.
+        weights: how they are held.
 
     Attributes:
         dimensions: its sizes.
@@ -117,7 +95,7 @@ class Decoder:
         ModelError: the architecture is another.
     """
 
-    def __init__(self, model: Any, *, most_rows: int = 64) -> None:
+    def __init__(self, model: Any, *, most_rows: int = 64, weights: Kind = "float32") -> None:
         if why := unsupported(model):
             raise ModelError(f"this decoder cannot run the model: {why}")
         config, parts = model.config, model.model
@@ -126,10 +104,10 @@ class Decoder:
         self._epsilon = np.float32(config.rms_norm_eps)
         self._embedding = parts.embed_tokens.weight.detach()
         self._norm = parts.norm.weight.detach().numpy()
-        arena = _Arena(sum(2 * parameter.numel() for parameter in model.parameters()))
-        self._head = arena.across(model.lm_head)
+        made = Weights(model, weights)
+        self._head = made.across(model.lm_head)
         with torch.inference_mode():
-            self._layers = [_layer(layer, config, arena) for layer in parts.layers]
+            self._layers = [_layer(layer, config, made) for layer in parts.layers]
             self._cos, self._sin = self._rotation(parts.rotary_emb)
         with pinned():
             self.rows = stable_rows(self._weights(), most_rows)
@@ -169,20 +147,20 @@ class Decoder:
         y.zero_()
         for number, layer in enumerate(self._layers):
             kernels.add_norm(x.numpy(), y.numpy(), layer.norm, self._epsilon, h.numpy())
-            _times(h, layer.qkv, layer.qkv_bias, qkv)
+            layer.qkv.times(h, qkv)
             deltas.add(number, "attention", h, qkv)
             kernels.rotate(heads, self._cos, self._sin, rows.positions, layer.head_norms, self._epsilon, shape)
             kernels.attend(heads, rows.caches, rows.lengths, rows.positions, number, layer.window, shape, written)
             for place, (chunk, first, last) in enumerate(rows.pieces):
                 mask = masks[place, layer.window]
                 attended[first:last] = self._attend(chunk.cache[number], chunk.start, qkv[first:last], mask)
-            _times(attended, layer.output, layer.output_bias, y)
+            layer.output.times(attended, y)
             deltas.add(number, "output", attended, y)
             kernels.add_norm(x.numpy(), y.numpy(), layer.mlp_norm, self._epsilon, h.numpy())
-            _times(h, layer.gate_up, layer.gate_up_bias, gate_up)
+            layer.gate_up.times(h, gate_up)
             deltas.add(number, "gate_up", h, gate_up)
             kernels.gate(gate_up.numpy(), inner.numpy())
-            _times(inner, layer.down, layer.down_bias, y)
+            layer.down.times(inner, y)
             deltas.add(number, "down", inner, y)
         kernels.add_norm(x.numpy(), y.numpy(), self._norm, self._epsilon, h.numpy())
         return self._logits(h, rows)
@@ -207,7 +185,7 @@ class Decoder:
         last = self._room("last", max(wanted, self.rows[0]), self.dimensions.hidden)
         torch.index_select(h, 0, torch.tensor(rows.wanted, dtype=torch.int64), out=last[:wanted])
         logits = self._room("logits", len(last), self.dimensions.vocabulary)
-        _times(last, self._head, None, logits)
+        self._head.times(last, logits)
         Deltas(rows.heads).add(self.dimensions.layers, "head", last, logits)
         return logits[:wanted]
 
@@ -223,9 +201,10 @@ class Decoder:
         cos, sin = rotary(self._embedding, torch.arange(self.context)[None])
         return cos[0].numpy().copy(), sin[0].numpy().copy()
 
-    def _weights(self) -> list[torch.Tensor]:
+    def _weights(self) -> Iterator[torch.Tensor]:
         layer = self._layers[0]
-        return [layer.qkv, layer.output, layer.gate_up, layer.down, self._head]
+        for one in (layer.qkv, layer.output, layer.gate_up, layer.down, self._head):
+            yield one.dense()
 
 
 @dataclass(frozen=True)
@@ -275,7 +254,7 @@ class _Rows:
         )
 
 
-def stable_rows(weights: list[torch.Tensor], most: int) -> tuple[int, int]:
+def stable_rows(weights: Iterable[torch.Tensor], most: int) -> tuple[int, int]:
     """(fewest, most): between them, a row of a product with these weights has the same bits whatever the number of rows.
 
     Measured here and now, since it depends on the processor and the library. ``most`` rows are always possible; where fewer give
@@ -285,7 +264,7 @@ def stable_rows(weights: list[torch.Tensor], most: int) -> tuple[int, int]:
     few = [count for count in _PROBED if count < most]
     many = [count for count in _PROBED if count > most]
     with torch.inference_mode():
-        for weight in {tuple(weight.shape): weight for weight in weights}.values():
+        for weight in weights:
             x = torch.randn(_PROBED[-1] + most, len(weight), generator=generator)
             whole = x[:most] @ weight
             differ = [count for count in few if not torch.equal(x[:count] @ weight, whole[:count])]
@@ -300,7 +279,7 @@ def stable_rows(weights: list[torch.Tensor], most: int) -> tuple[int, int]:
     return (few or [most])[0], max((most, *many))
 
 
-def _layer(layer: Any, config: Any, arena: _Arena) -> _Layer:
+def _layer(layer: Any, config: Any, made: Weights) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     everywhere = config.sliding_window if config.model_type == "mistral" else None
     norms = np.empty((0, int(attention.head_dim)), np.float32)
@@ -308,35 +287,14 @@ def _layer(layer: Any, config: Any, arena: _Arena) -> _Layer:
         norms = torch.stack((attention.q_norm.weight.detach(), attention.k_norm.weight.detach())).numpy()
     return _Layer(
         norm=layer.input_layernorm.weight.detach().numpy(),
-        qkv=arena.across(attention.q_proj, attention.k_proj, attention.v_proj),
-        qkv_bias=_biases(attention.q_proj, attention.k_proj, attention.v_proj),
+        qkv=made.across(attention.q_proj, attention.k_proj, attention.v_proj),
         head_norms=norms,
-        output=arena.across(attention.o_proj),
-        output_bias=_biases(attention.o_proj),
+        output=made.across(attention.o_proj),
         mlp_norm=layer.post_attention_layernorm.weight.detach().numpy(),
-        gate_up=arena.across(mlp.gate_proj, mlp.up_proj),
-        gate_up_bias=_biases(mlp.gate_proj, mlp.up_proj),
-        down=arena.across(mlp.down_proj),
-        down_bias=_biases(mlp.down_proj),
+        gate_up=made.across(mlp.gate_proj, mlp.up_proj),
+        down=made.across(mlp.down_proj),
         window=int(getattr(attention, "sliding_window", everywhere) or 0),
     )
-
-
-def _biases(*linears: Any) -> torch.Tensor | None:
-    if all(linear.bias is None for linear in linears):
-        return None
-    return torch.cat(
-        [
-            linear.weight.new_zeros(len(linear.weight)) if linear.bias is None else linear.bias.detach()
-            for linear in linears
-        ]
-    )
-
-
-def _times(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor) -> None:
-    torch.mm(x, weight, out=out)
-    if bias is not None:
-        out.add_(bias)
 
 
 def _mask(positions: Any, window: int, group: int) -> torch.Tensor:

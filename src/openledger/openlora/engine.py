@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from prometheus_client import generate_latest
 
 from openledger.models import BaseModel, load_base
@@ -93,6 +94,8 @@ class Engine:
         self.base = base if isinstance(base, BaseModel) else load_base(base)
         self.fallback = unsupported(self.base.model)
         self._limits = limits or EngineLimits()
+        self._released = self._limits.weights == "int8" and not isinstance(base, BaseModel) and self.fallback is None
+        """Whether transformers' own copy of the weights is let go: it is what int8 saves."""
         self._adapters: dict[str, StoredAdapter | None] = {}
         self._lock = threading.Lock()
         self._peft = PeftRunner(self.base)
@@ -101,7 +104,12 @@ class Engine:
         self._scheduler: Scheduler | None = None
         self._store: AdapterStore | None = None
         if self.fallback is None:
-            decoder = Decoder(self.base.model, most_rows=max(self._limits.batch, self._limits.chunk))
+            rows = max(self._limits.batch, self._limits.chunk)
+            decoder = Decoder(self.base.model, most_rows=rows, weights=self._limits.weights)
+            if self._released:
+                for module in self.base.model.model.layers.modules():
+                    if isinstance(module, torch.nn.Linear):
+                        module.weight = torch.nn.Parameter(torch.empty(0), requires_grad=False)
             self._vocabulary = decoder.dimensions.vocabulary
             self._scheduler = Scheduler(decoder, self._limits)
             folder = store if store is not None else Path(self._temporary.name if self._temporary else "")
@@ -169,6 +177,10 @@ class Engine:
         elif not (folder / "adapter_model.safetensors").is_file():
             raise ModelError(f"{folder} holds no adapter_model.safetensors; only safetensors are loaded")
         if stored is None:
+            if self._released:
+                raise ModelError(
+                    f"the adapter in {folder} needs the base's own weights, which int8 lets go: use float32"
+                )
             self._peft.add(name, folder)
         self._publish(name, stored)
 

@@ -80,6 +80,15 @@ def add_norm(x: Any, y: Any, weight: Any, epsilon: Any, out: Any) -> None:
 
 
 @njit(**_OPTIONS)
+def widen(codes: Any, scales: Any, out: Any) -> None:
+    """Writes int8 ``codes`` [inputs, outputs] times ``scales`` [outputs] to ``out``."""
+    inputs, outputs = codes.shape
+    for row in range(inputs):
+        for k in range(outputs):
+            out[row, k] = _FLOAT(codes[row, k]) * scales[k]
+
+
+@njit(**_OPTIONS)
 def gate(y: Any, out: Any) -> None:
     """SiLU of the left half of ``y`` [rows, 2 width] times its right half, to ``out`` [rows, width]."""
     rows, width = out.shape

@@ -25,6 +25,7 @@ from openledger.openlora.decoder import Chunk, Decoder
 from openledger.openlora.prefix import PrefixCache
 from openledger.openlora.residents import Resident, ResidentAdapters
 from openledger.openlora.sampling import Chooser, Chosen
+from openledger.openlora.weights import Kind
 from openledger.primitives import InputError, ModelError, OpenLedgerError, OverloadedError
 
 _LOG = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class EngineLimits:
         kv_bytes: bytes of keys and values of running requests.
         prefix_bytes: bytes of keys and values kept for prompts that begin alike.
         chunk: tokens of a prompt that are read at once; part of what makes an answer reproducible bit by bit.
+        weights: how the base's weights are held: float32, or int8 in a quarter of the memory, which rounds them.
         adapter_bytes: bytes of adapters that are kept in memory.
         entry_bytes: an adapter up to this size is read into memory; a larger one is used where its file is mapped.
     """
@@ -60,6 +62,7 @@ class EngineLimits:
     kv_bytes: int = 1 << 30
     prefix_bytes: int = 64 << 20
     chunk: int = 64
+    weights: Kind = "float32"
     adapter_bytes: int = 512 << 20
     entry_bytes: int = 32 << 20
 
@@ -67,6 +70,8 @@ class EngineLimits:
         for name in ("batch", "chunk", "kv_bytes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.weights not in ("float32", "int8"):
+            raise InputError(f"weights is {self.weights!r}; it must be float32 or int8")
         if self.entry_bytes > self.adapter_bytes:
             raise InputError(
                 f"entry_bytes is {self.entry_bytes}, above adapter_bytes, {self.adapter_bytes}: one adapter must fit"
