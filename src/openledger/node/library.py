@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openledger.chain import Chain
-from openledger.node.events import EventLog
+from openledger.node.events import EventLog, Log
 from openledger.primitives import NotFoundError, StorageError, record_hash, to_hex
 from openledger.storage import BlobStore
 
@@ -67,6 +67,7 @@ class Library:
         self._contributions: dict[int, ContributionState] = {}
         self._by_hash: dict[bytes, list[Placed]] = {}
         self._seen: dict[str, int] = {}
+        self._rewound = events.rewound
         self._lock = threading.RLock()
 
     def contributions(self, datanet: int | None = None) -> list[ContributionState]:
@@ -110,24 +111,29 @@ class Library:
         return next((place for place in self._by_hash.get(digest, []) if place.status == "accepted"), None)
 
     def _refresh(self) -> None:
-        for log in self._new("ContributionSubmitted"):
-            self._submitted(log["args"])
+        submitted = self._new("ContributionSubmitted")
+        if self._events.rewound != self._rewound:
+            self._rewound = self._events.rewound
+            self._contributions, self._by_hash, self._seen = {}, {}, {}
+            submitted = self._new("ContributionSubmitted")
+        for log in submitted:
+            self._submitted(log.args)
         for log in self._new("VerdictRevealed"):
-            verdict = log["args"]
+            verdict = log.args
             self._contributions[verdict["id"]].revealed.setdefault(verdict["round"], []).append(verdict["reviewer"])
         for log in self._new("RoundDecided"):
-            self._contributions[log["args"]["id"]].state = "decided"
+            self._contributions[log.args["id"]].state = "decided"
         for log in self._new("ContributionFinalised"):
-            item = self._contributions[log["args"]["id"]]
-            bits = bytes(log["args"]["accepted"])
+            item = self._contributions[log.args["id"]]
+            bits = bytes(log.args["accepted"])
             item.accepted = [bool(bits[place // 8] >> place % 8 & 1) for place in range(item.count)]
-            item.slashed = int(log["args"]["slashed"])
-            item.round = int(log["args"]["round"])
+            item.slashed = int(log.args["slashed"])
+            item.round = int(log.args["round"])
             item.state = "finalised"
         for log in self._new("ContributionWithdrawn"):
-            self._contributions[log["args"]["id"]].state = "withdrawn"
+            self._contributions[log.args["id"]].state = "withdrawn"
 
-    def _new(self, event: str) -> list[Any]:
+    def _new(self, event: str) -> list[Log]:
         logs = self._events.all(REGISTRY, event)
         start = self._seen.get(event, 0)
         self._seen[event] = len(logs)

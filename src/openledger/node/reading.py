@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import select
 
 from openledger import governance
-from openledger.chain import Chain
+from openledger.chain import Chain, Indexer
 from openledger.modelfactory import with_accuracy
 from openledger.node import views
 from openledger.node.evaluations import attribution_of, attribution_rows, evaluation_hash
-from openledger.node.events import EventLog
+from openledger.node.events import EventLog, Log
 from openledger.node.library import ContributionState, Library, Placed
 from openledger.primitives import NotFoundError, OpenLedgerError, from_hex, to_hex
 from openledger.settlement import (
@@ -55,7 +55,7 @@ class Reader:
         self._database = database
         self._receipts = receipts
         self._measure_heat = measure_heat
-        self._events = EventLog(chain)
+        self._events = EventLog(chain, Indexer(chain, database))
         self.library = Library(chain, self._events, blobs)
         self.terms = TermsReader(chain, blobs)
         self._payouts: tuple[int, Payouts] = (0, Payouts())
@@ -77,7 +77,7 @@ class Reader:
 
     def datanets(self) -> list[views.DatanetRow]:
         """All Datanets."""
-        return [self._datanet_row(log["args"]) for log in self._events.all(REGISTRY, "DatanetCreated")]
+        return [self._datanet_row(log.args) for log in self._events.all(REGISTRY, "DatanetCreated")]
 
     def datanet(self, number: int) -> views.DatanetView:
         """One Datanet.
@@ -86,14 +86,14 @@ class Reader:
             NotFoundError: there is none of that number.
         """
         for log in self._events.all(REGISTRY, "DatanetCreated"):
-            if log["args"]["datanet"] == number:
+            if log.args["datanet"] == number:
                 break
         else:
             raise NotFoundError(f"no Datanet {number}; `openledger datanet list` shows those that there are")
         contributions = self.library.contributions(number)
         rejected = [place for place in self.library.records(number) if place.status == "rejected"]
         return views.DatanetView(
-            row=self._datanet_row(log["args"]),
+            row=self._datanet_row(log.args),
             versions=self._versions(number),
             contributions=[self._contribution_row(item) for item in contributions],
             contributors=self._contributors(contributions),
@@ -135,7 +135,7 @@ class Reader:
     def _datanet_row(self, args: Any) -> views.DatanetRow:
         number = args["datanet"]
         contributions = self.library.contributions(number)
-        versions = [log for log in self._events.all(REGISTRY, "VersionAnchored") if log["args"]["datanet"] == number]
+        versions = [log for log in self._events.all(REGISTRY, "VersionAnchored") if log.args["datanet"] == number]
         about = self._about(args)
         return views.DatanetRow(
             id=number,
@@ -144,7 +144,7 @@ class Reader:
             owner=self.party(args["owner"]),
             licence=str(about.get("licence", "")),
             versions=len(versions),
-            records=versions[-1]["args"]["recordCount"] if versions else 0,
+            records=versions[-1].args["recordCount"] if versions else 0,
             contributors=len({item.contributor for item in contributions if item.accepted and any(item.accepted)}),
         )
 
@@ -158,14 +158,14 @@ class Reader:
     def _versions(self, number: int) -> list[views.VersionRow]:
         return [
             views.VersionRow(
-                number=log["args"]["version"],
-                root=to_hex(log["args"]["root"]),
-                records=log["args"]["recordCount"],
-                time=self._time(log["blockNumber"]),
-                transaction=to_hex(log["transactionHash"]),
+                number=log.args["version"],
+                root=to_hex(log.args["root"]),
+                records=log.args["recordCount"],
+                time=self._time(log.block),
+                transaction=log.transaction,
             )
             for log in self._events.all(REGISTRY, "VersionAnchored")
-            if log["args"]["datanet"] == number
+            if log.args["datanet"] == number
         ]
 
     def _contribution_row(self, item: ContributionState) -> views.ContributionRow:
@@ -331,11 +331,11 @@ class Reader:
                 )
                 for span in explanation.spans
             ],
-            batch=None if batch is None else batch["args"]["batchId"],
-            batch_root=None if batch is None else to_hex(batch["args"]["root"]),
-            transaction=None if batch is None else to_hex(batch["transactionHash"]),
+            batch=None if batch is None else batch.args["batchId"],
+            batch_root=None if batch is None else to_hex(batch.args["root"]),
+            transaction=None if batch is None else batch.transaction,
             gas_per_inference=None if batch is None else self._gas_per_inference(batch),
-            payouts=[] if batch is None else self._fee_lines(body, batch["args"]["batchId"]),
+            payouts=[] if batch is None else self._fee_lines(body, batch.args["batchId"]),
             signature=to_hex(body.signature),
         )
 
@@ -401,23 +401,22 @@ class Reader:
         batch = self._batch_of(body)
         if batch is None:
             return "recorded"
-        number, paid = batch["args"]["batchId"], self.active_payouts()
+        number, paid = batch.args["batchId"], self.active_payouts()
         place = (number, body.receipt.host, body.receipt.sequence)
         waits = any((held.batch, held.host, held.sequence) == place for held in paid.held)
         return "paid" if number <= paid.last_batch and not waits else "posted"
 
-    def _batch_of(self, body: ReceiptBody) -> Any | None:
+    def _batch_of(self, body: ReceiptBody) -> Log | None:
         for log in self._events.all(LEDGER, "BatchPosted"):
-            args = log["args"]
+            args = log.args
             inside = 0 <= body.receipt.sequence - args["firstSequence"] < args["count"]
             if args["poster"] == body.receipt.host and inside:
                 return log
         return None
 
-    def _gas_per_inference(self, log: Any) -> float:
-        return float(
-            self._chain.w3.eth.get_transaction_receipt(log["transactionHash"])["gasUsed"] / log["args"]["count"]
-        )
+    def _gas_per_inference(self, log: Log) -> float:
+        receipt = self._chain.w3.eth.get_transaction_receipt(from_hex(log.transaction))  # type: ignore[arg-type]
+        return float(receipt["gasUsed"] / log.args["count"])
 
     def _fee_lines(self, body: ReceiptBody, number: int) -> list[tuple[views.Party, str, int]]:
         terms = self.terms.read(self._chain.w3.eth.block_number)
@@ -441,11 +440,11 @@ class Reader:
         """Batches, earnings, and the payout root."""
         terms = self.terms.read(self._chain.w3.eth.block_number)
         fees: Counter[int] = Counter()
-        logs = {log["args"]["batchId"]: log for log in self._events.all(LEDGER, "BatchPosted")}
+        logs = {log.args["batchId"]: log for log in self._events.all(LEDGER, "BatchPosted")}
         for body in self._receipts.bodies(0):
             log = self._batch_of(body)
             if log is not None:
-                fees[log["args"]["batchId"]] += body.receipt.fee
+                fees[log.args["batchId"]] += body.receipt.fee
         batches = [
             views.BatchRow(
                 id=batch.number,
@@ -454,7 +453,7 @@ class Reader:
                 count=batch.count,
                 fees=fees[batch.number],
                 gas_per_inference=self._gas_per_inference(logs[batch.number]),
-                transaction=to_hex(logs[batch.number]["transactionHash"]),
+                transaction=logs[batch.number].transaction,
                 attested_by=self._parties(found.validator for found in batch.attestations if found.valid),
                 split_ppm={
                     "data": batch.split.data,
