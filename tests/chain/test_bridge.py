@@ -1,19 +1,16 @@
 """OPEN over the bridge and back, through the OP Stack's own messengers and portal on an L1 and an L2 run by ``supersim``.
 
 Real are both messengers, the portal, the deposit that ``supersim`` derives, the withdrawal's storage proof, the dispute game and
-its clocks (moved forward). Played by the test: the proposer, and the two custom-gas-token predeploys, which ``supersim`` lacks.
+its clocks (moved forward). Played by the test: the proposer. The two custom-gas-token predeploys, which ``supersim`` lacks, are
+those of :mod:`openledger.chain.l1`.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,18 +20,13 @@ from eth_account.signers.local import LocalAccount
 from web3.contract import Contract
 
 from openledger.chain import Chain, load_artifact
-from openledger.chain.artifacts import creation_code
-from openledger.chain.deployment import created_address
-from openledger.chain.toolchain import contracts_folder, find_program, node_folder, npm_command, run
+from openledger.chain.l1 import CONTROLLER, L1_MESSENGER, L2_MESSENGER, LIQUIDITY, layers
 from openledger.primitives import TOTAL_SUPPLY, WEI_PER_OPEN, ChainError, RevertError, from_hex, keccak, to_hex
 from tests.chain.nodes import RICH, rpc
 
 pytestmark = pytest.mark.bridge
 
-FOLDER = Path(__file__).parent / "bridge"
-LIQUIDITY, CONTROLLER = "0x4200000000000000000000000000000000000029", "0x420000000000000000000000000000000000002A"
-L2_MESSENGER, PASSER = "0x4200000000000000000000000000000000000007", "0x4200000000000000000000000000000000000016"
-PORTAL, L1_MESSENGER = "0x75CEb25776D0402972B736F6E13Fd0616BE98f22", "0xc8c71093ffc2092D61A72369d81940B839Bb12b4"
+PASSER, PORTAL = "0x4200000000000000000000000000000000000016", "0x75CEb25776D0402972B736F6E13Fd0616BE98f22"
 GAME_TYPE = 1
 WITHDRAWAL = "(uint256,address,address,uint256,uint256,bytes)"
 ALICE: LocalAccount = Account.from_key(keccak(b"alice"))
@@ -122,57 +114,14 @@ class Bridge:
 
 @pytest.fixture(scope="module")
 def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    """Both layers, with the custom gas token's predeploys put on the L2 and the bridge deployed on both."""
-    program = FOLDER / "node_modules" / "supersim" / "bin" / "supersim"
-    if not program.is_file():
-        run([*npm_command(), "install", "--ignore-scripts", "--no-save", "--no-audit", "--no-fund"], FOLDER)
-    folder = tmp_path_factory.mktemp("supersim")
-    l1_port, l2_port, admin = (_free_port() for _ in range(3))
-    path = os.pathsep.join([str(find_program("anvil").parent), os.environ["PATH"]])
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(program), "--l1.port", str(l1_port), "--l2.count", "1", "--l2.starting.port", str(l2_port),
-             "--admin.port", str(admin), "--logs.directory", str(folder)],
-            stdout=log, stderr=log, env={**os.environ, "PATH": path},
+    """Both layers as `openledger chain l1` runs them."""
+    with layers(tmp_path_factory.mktemp("supersim"), *(_free_port() for _ in range(3))) as ends:
+        l1, l2 = Chain(ends.l1_rpc, timeout=120), Chain(ends.l2_rpc, timeout=120)
+        rpc(l2.rpc_url, "anvil_setBalance", ALICE.address, hex(WEI_PER_OPEN))
+        yield Bridge(
+            l1, l2, _contract(l1, "OPEN", ends.token), _contract(l1, "OpenLockbox", ends.lockbox),
+            _contract(l2, "OpenMinter", ends.minter),
         )  # fmt: skip
-    try:
-        urls = [f"http://127.0.0.1:{port}" for port in (l1_port, l2_port)]
-        _until(lambda: "supersim is ready" in (folder / "log").read_text() or process.poll() is not None)
-        assert process.poll() is None, (folder / "log").read_text()
-        yield _built(Chain(urls[0], timeout=120), Chain(urls[1], timeout=120))
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _built(l1: Chain, l2: Chain) -> Bridge:
-    # `supersim` makes a block every two seconds; the test need not wait for them.
-    rpc(l1.rpc_url, "evm_setAutomine", True)
-    for address, name in ((LIQUIDITY, "NativeAssetLiquidity"), (CONTROLLER, "LiquidityController")):
-        rpc(l2.rpc_url, "anvil_setCode", address, _compiled()[name])
-        for slot in range(2):
-            rpc(l2.rpc_url, "anvil_setStorageAt", address, hex(slot), "0x" + "00" * 32)
-    rpc(l2.rpc_url, "anvil_setBalance", LIQUIDITY, hex(TOTAL_SUPPLY))
-    _write(l2, CONTROLLER, "initialize(address)", ["address"], [RICH.address])
-    managers = [
-        chain.create(RICH, creation_code("AccessManager") + encode(["address"], [RICH.address])) for chain in (l1, l2)
-    ]
-    token = l1.create(RICH, creation_code("OPEN") + encode(["address"], [RICH.address]))
-    lockbox = created_address(RICH.address, l1.nonce(RICH.address))
-    minter = created_address(RICH.address, l2.nonce(RICH.address))
-    kinds = ["address", "address", "address", "address", "uint128", "uint64"]
-    deployments = (
-        (l1, "OpenLockbox", [managers[0], L1_MESSENGER, minter, token], lockbox),
-        (l2, "OpenMinter", [managers[1], L2_MESSENGER, lockbox, CONTROLLER], minter),
-    )
-    for chain, name, values, expected in deployments:
-        arguments = encode(kinds, [*values, 1_000 * WEI_PER_OPEN, 3_600])
-        assert chain.create(RICH, creation_code(name) + arguments) == expected
-    _write(l2, CONTROLLER, "authorizeMinter(address)", ["address"], [minter])
-    rpc(l2.rpc_url, "anvil_setBalance", ALICE.address, hex(WEI_PER_OPEN))
-    return Bridge(
-        l1, l2, _contract(l1, "OPEN", token), _contract(l1, "OpenLockbox", lockbox), _contract(l2, "OpenMinter", minter)
-    )
 
 
 def test_open_goes_to_the_l2_and_back_and_is_whole_at_every_step(bridge: Bridge) -> None:
@@ -276,20 +225,6 @@ def _relay_again(chain: Chain, messenger: str, call: bytes) -> None:
     """Makes the messenger's relay call once more, as anybody can, and expects a refusal."""
     with pytest.raises(RevertError):
         chain._transact(RICH, {"to": messenger, "data": to_hex(call), "gas": 1_000_000}, 0)  # type: ignore[typeddict-item]
-
-
-def _compiled() -> dict[str, str]:
-    """Deployed code of the test's predeploys by name, compiled with the project's own compiler."""
-    folder = contracts_folder()
-    assert folder is not None
-    source = {"language": "Solidity", "sources": {"C.sol": {"content": (FOLDER / "CustomGasToken.sol").read_text()}},
-              "settings": {"outputSelection": {"*": {"*": ["evm.deployedBytecode.object"]}}, "evmVersion": "cancun"}}  # fmt: skip
-    command = [str(node_folder() / "node"), str(folder / "tools" / "solc"), "--standard-json"]
-    result = json.loads(
-        subprocess.run(command, input=json.dumps(source), capture_output=True, text=True, check=True).stdout
-    )
-    contracts = result["contracts"]["C.sol"]
-    return {name: "0x" + entry["evm"]["deployedBytecode"]["object"] for name, entry in contracts.items()}
 
 
 def _contract(chain: Chain, name: str, address: str) -> Contract:

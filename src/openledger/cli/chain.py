@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +16,10 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import is_checksum_address
 
 from openledger.chain import DEFAULT_CHAIN_ID, Chain, GovernanceSettings
+from openledger.chain.l1 import RICH, layers
 from openledger.chain.opstack import OpStackSettings, make_accounts, write_opstack
 from openledger.chain.rollout import Manifest, Plan, rehearse, roll_out, verify
-from openledger.cli.output import console, open_amount, print_json, table
+from openledger.cli.output import console, errors, open_amount, print_json, table
 from openledger.cli.session import JsonOption
 from openledger.primitives import ConfigurationError, InputError, format_open
 from openledger.tokenomics import load_allocation, read_bootstrap
@@ -135,6 +139,34 @@ def status(
         return
     for name, value in facts.items():
         console.print(f"[dim]{name.replace('_', ' ')}[/] {value}")
+
+
+@app.command()
+def l1(
+    folder: Annotated[Path, typer.Option(metavar="<folder>", help="Where logs and bridge.json go.")] = Path("build/l1"),
+    l1_port: Annotated[int, typer.Option(min=1, max=65535)] = 8545,
+    l2_port: Annotated[int, typer.Option(min=1, max=65535)] = 9545,
+    admin_port: Annotated[int, typer.Option(min=1, max=65535, help="Of supersim's own interface.")] = 8420,
+) -> None:
+    """Run an L1, an OP Stack L2 and OPEN's bridge between them with supersim, until Ctrl-C. For trying out; keeps nothing."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with ExitStack() as stack:
+        with errors.status("starting supersim …"):
+            ends = stack.enter_context(layers(folder, l1_port, l2_port, admin_port))
+        ends.save(folder / "bridge.json")
+        rows = table("Two layers and a bridge", "", "where")
+        for name, value in asdict(ends).items():
+            rows.add_row(name.replace("_", " "), value)
+        console.print(rows)
+        console.print(
+            f"[dim]{RICH.address}, whose key everybody knows, holds all OPEN on the L1: approve the lockbox, then\n"
+            "cast send LOCKBOX 'send(address,uint256,uint32)' RECEIVER WEI 200000\n"
+            f"{folder / 'bridge.json'} is written. Ctrl-C stops it.[/]",
+            soft_wrap=True,
+        )
+        stop.wait()
 
 
 def _account(path: Path) -> LocalAccount:
