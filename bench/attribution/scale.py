@@ -5,30 +5,36 @@
 - ``scoring``: 10^3 to 10^7 synthetic records of 256 int8 components, scored by the index's own product for one query and
   for a batch of eight, on one thread and on two; milliseconds of wall clock and of CPU, the best of three.
 - ``query``: CPU seconds of generating 256 tokens with the fine-tuned shipped base, and of measuring that answer's influence
-  (all checkpoints, losses, scores), on one thread. The run is that of the ``exploits`` task, with the checkpoints that
-  the shipped recipe keeps.
+  (all checkpoints, losses, scores), in turns on one thread; and of measuring answers of two lengths alone and together,
+  for several adapters of one base and for several answers of one adapter. The run is that of the ``exploits`` task, with
+  the checkpoints that the shipped recipe keeps.
+
+``--model FOLDER`` takes a model that a node has unpacked (``HOME/work/model-1``) instead of training the task's run.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.attribution.tasks import exploits_run
-from openledger.attribution import Query, build_index
+from openledger.attribution import InfluenceIndex, Query, build_index, measure_all
 from openledger.attribution.integers import product
-from openledger.models import encode_dialogue
+from openledger.models import BaseModel, encode_dialogue, keep_freed_memory, load_base
 from openledger.openlora import Engine, Sampling
 
 RESULTS = Path(__file__).parents[1] / "results" / "attribution_scale.json"
 COMPONENTS = 256
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 TOKENS = 256
+SHORT = 48
+TOGETHER = 6
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float]:
@@ -60,39 +66,85 @@ def scoring() -> list[dict[str, Any]]:
     return rows
 
 
-def query(work: Path) -> dict[str, Any]:
-    """One answer of 256 tokens: generating it, and measuring its influence."""
-    torch.set_num_threads(1)
+def trained(work: Path) -> tuple[BaseModel, Path, InfluenceIndex]:
+    """The base, the folder of the final adapter, and the index of the task's run."""
     base, run, checkpoints, examples = exploits_run(work)
-    index = build_index(base.model, checkpoints, examples, workers=1)
+    return base, run.adapter, build_index(base.model, checkpoints, examples, workers=1)
+
+
+def unpacked(folder: Path) -> tuple[BaseModel, Path, InfluenceIndex]:
+    """The same of a model that a node has unpacked."""
+    return load_base(), folder / "adapter", InfluenceIndex.load(folder / "index")
+
+
+def query(base: BaseModel, adapter: Path, index: InfluenceIndex) -> dict[str, Any]:
+    """Answers of 256 tokens: generating them and measuring their influence in turns; then alone and together."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
     engine = Engine(base)
-    engine.add("run", run.adapter)
+    engine.add("run", adapter)
     prompt = encode_dialogue(base.tokenizer, "What happened to the protocol?").token_ids
-    begun = time.process_time()
-    tokens: list[int] = []
-    while len(tokens) < TOKENS:  # an answer that ends early is gone on with, so that 256 tokens are generated
-        sampling = Sampling(max_tokens=TOKENS - len(tokens))
-        tokens += engine.complete("run", (*prompt, *tokens), sampling).token_ids
-    generated = time.process_time() - begun
-    asked = Query((*prompt, *tokens), len(prompt))
+
+    def generate() -> Query:
+        tokens: list[int] = []
+        while len(tokens) < TOKENS:  # an answer that ends early is gone on with, so that 256 tokens are generated
+            sampling = Sampling(max_tokens=TOKENS - len(tokens))
+            tokens += engine.complete("run", (*prompt, *tokens), sampling).token_ids
+        return Query((*prompt, *tokens), len(prompt))
+
+    asked = generate()
     index.measure(base.model, [asked])
-    begun = time.process_time()
-    for _ in range(3):
-        index.measure(base.model, [asked])
-    measured = (time.process_time() - begun) / 3
+    generated, measured = [], []
+    for _ in range(5):
+        generated.append(spent(generate))
+        measured.append(spent(lambda: index.measure(base.model, [asked])))
     return {
         "tokens": TOKENS,
-        "generate_cpu_s": round(generated, 3),
-        "measure_cpu_s": round(measured, 3),
-        "part": round(measured / generated, 3),
+        "generate_cpu_s": round(sum(generated) / 5, 3),
+        "measure_cpu_s": round(sum(measured) / 5, 3),
+        "part": round(sum(measured) / sum(generated), 3),
         "records": index.records,
         "components": index.manifest.components,
+        "together": [
+            together(base, index, Query(asked.token_ids[: len(prompt) + n], len(prompt))) for n in (SHORT, TOKENS)
+        ],
     }
+
+
+def together(base: BaseModel, index: InfluenceIndex, asked: Query) -> dict[str, Any]:
+    """CPU milliseconds a measurement, alone and together: one answer by several adapters, several answers by one."""
+    copies = [InfluenceIndex(index.manifest, index._tensors) for _ in range(TOGETHER)]
+    answers = [Query((*asked.token_ids[:-1], place), asked.prompt_length) for place in range(10, 10 + TOGETHER)]
+    found: dict[str, Any] = {"tokens": len(asked.token_ids) - asked.prompt_length, "together": TOGETHER}
+    for name, pairs in (
+        ("adapters", [(copy, asked) for copy in copies]),
+        ("answers", [(index, answer) for answer in answers]),
+    ):
+        measure_all(base.model, pairs)
+        found[f"{name}_alone_cpu_ms"] = each(pairs, lambda pair: measure_all(base.model, [pair]))
+        found[f"{name}_together_cpu_ms"] = each([pairs], lambda all_: measure_all(base.model, all_), TOGETHER)
+    return found
+
+
+def each(items: Sequence[Any], work: Callable[[Any], Any], count: int | None = None) -> float:
+    """CPU milliseconds for each of ``count`` items (all of them)."""
+    return round(1000 * spent(lambda: [work(item) for item in items]) / (count or len(items)), 1)
+
+
+def spent(work: Callable[[], Any]) -> float:
+    """CPU seconds."""
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
 
 
 def main() -> None:
     """Run both and write the result."""
-    found = {"components": COMPONENTS, "query": query(Path("build/attribution")), "scoring": scoring()}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="folder of a model that a node has unpacked")
+    given = parser.parse_args()
+    parts = unpacked(given.model) if given.model else trained(Path("build/attribution"))
+    found = {"components": COMPONENTS, "query": query(*parts), "scoring": scoring()}
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found["query"]))
 

@@ -11,7 +11,7 @@ Influence is about the adapter: what the base model knew before belongs to the r
 from openledger.attribution.audit import Audit, Score, audit, lds, subsets
 from openledger.attribution.build import build_index
 from openledger.attribution.gradients import AdapterModel, Checkpoint, Query, TrainingExample
-from openledger.attribution.index import InfluenceIndex, Measurement, Settings
+from openledger.attribution.index import InfluenceIndex, Measurement, Settings, measure_all
 from openledger.attribution.influence import influence
 from openledger.attribution.shares import Shares, gain_ppm, shares
 from openledger.attribution.spans import Span, SpanIndex
@@ -36,6 +36,7 @@ __all__ = [
     "gain_ppm",
     "influence",
     "lds",
+    "measure_all",
     "shares",
     "subsets",
     "verify",

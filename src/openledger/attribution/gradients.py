@@ -1,11 +1,11 @@
 """Per-example gradients of a LoRA adapter, exact and in batches.
 
-A LoRA module holds two linear maps, ``lora_A`` and ``lora_B``. The gradient of one example's loss with respect to such
-a map is the sum over token positions of (gradient at its output) x (its input), so one forward and one backward pass
-over a batch gives every example's own gradient (Goodfellow, 2015, "Efficient per-example gradient computations").
-The loss of an example is the sum of -log p over its answer tokens.
+LoRA changes a linear map by ``scale x B A``. The gradient of one example's loss with respect to A or B is the sum over
+token positions of (gradient at its output) x (its input), so one forward and one backward pass over a batch gives every
+example's own gradient (Goodfellow, 2015, "Efficient per-example gradient computations"). The loss of an example is the
+sum of -log p over its answer tokens.
 
-The base model's weights are shared, never copied or changed: an :class:`AdapterModel` is a second skeleton over them.
+The base model's weights are shared and never changed: an :class:`AdapterModel` is a second skeleton over them.
 An example is padded on the right to a multiple of 8 tokens, at least 16, whatever it is batched with.
 This module knows nothing of curvature or of records' worth.
 """
@@ -13,9 +13,10 @@ This module knows nothing of curvature or of records' worth.
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,20 @@ from peft.tuners.lora.layer import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from openledger.attribution.common import Common, standing_in, unreached
 from openledger.primitives.errors import InputError, ModelError
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 _PADDING = 8
 _SHORTEST = 16
+_LARGEST_MERGED = 1 << 30
+"""Bytes of changed matrices up to which a merged copy is kept for each opened adapter."""
+_UNASKED = -100
+_PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,8 @@ class Batch:
 class AdapterModel:
     """A base model with a LoRA adapter, opened for gradients.
 
+    The adapter is merged into a copy of the matrices that it changes, or, where these are large, added to their outputs.
+
     Args:
         base: a causal language model of transformers in float32; its weights are shared, it is not changed.
         config: the adapter's configuration.
@@ -145,25 +154,22 @@ class AdapterModel:
     def __init__(self, base: PreTrainedModel, config: LoraConfig, weights: Mapping[str, Tensor]) -> None:
         _check_config(config)
         _check_base(base)
-        plain = _share(base)
-        flags = [(parameter, parameter.requires_grad) for parameter in plain.parameters()]
+        plain = _share(base).eval()
         plain.set_attn_implementation("eager")
         try:
             wrapped = get_peft_model(plain, _inference_config(config))
         except ValueError as error:
             raise ModelError(f"the adapter does not fit this base model: {error}") from error
-        finally:
-            for parameter, flag in flags:
-                parameter.requires_grad_(flag)
-        self.model: nn.Module = wrapped.eval()
-        self._linears = _lora_linears(wrapped)
-        self.blocks = tuple(
-            Block(name, linear.out_features, linear.in_features) for name, linear in self._linears.items()
-        )
+        self._layers = _adapted_layers(wrapped)
+        self.blocks = tuple(block for layer in self._layers for block in layer.blocks)
+        self.model: nn.Module = wrapped.unload()
         self.context = int(getattr(plain.config, "max_position_embeddings", 0) or 1 << 30)
         self.vocabulary = int(plain.get_input_embeddings().weight.shape[0])
         self.device = next(plain.parameters()).device
+        self._keeps = "logits_to_keep" in inspect.signature(plain.forward).parameters
         self.load(weights)
+        probe = torch.ones(1, min(_SHORTEST, self.context), dtype=torch.int64, device=self.device)
+        self._unreached = unreached(self.model, {layer.path for layer in self._layers}, probe)
 
     @classmethod
     def from_folder(cls, base: PreTrainedModel, adapter: Path) -> AdapterModel:
@@ -182,14 +188,16 @@ class AdapterModel:
                 f"the adapter has other matrices than the model: missing {sorted(wanted - set(weights))[:3]}, "
                 f"unknown {sorted(set(weights) - wanted)[:3]}; use a checkpoint of the same training run"
             )
-        for name, linear in self._linears.items():
-            value = weights[name]
-            if value.shape != linear.weight.shape:
-                raise ModelError(f"{name} has shape {list(value.shape)}, the model needs {list(linear.weight.shape)}")
+        for block in self.blocks:
+            value, shape = weights[block.name], [block.rows, block.columns]
+            if list(value.shape) != shape:
+                raise ModelError(f"{block.name} has shape {list(value.shape)}, the model needs {shape}")
             if not torch.isfinite(value).all():
-                raise ModelError(f"{name} holds a number that is not finite; the training run diverged")
-            with torch.no_grad():
-                linear.weight.copy_(value)
+                raise ModelError(f"{block.name} holds a number that is not finite; the training run diverged")
+        merge = sum(layer.linear.weight.nbytes for layer in self._layers) <= _LARGEST_MERGED
+        for layer in self._layers:
+            a, b = (weights[block.name].to(self.device) for block in layer.blocks)
+            layer.put(a, b, merge)
 
     def batches(self, queries: Sequence[Query | TrainingExample], tokens_per_batch: int = 2048) -> Iterator[Batch]:
         """Forward and backward over all queries, in batches of one padded length.
@@ -207,18 +215,28 @@ class AdapterModel:
             length = lengths[order[start]]
             end = start + max(1, tokens_per_batch // length)
             chosen = [place for place in order[start:end] if lengths[place] == length]
-            yield self._capture(tuple(chosen), [queries[place] for place in chosen])
+            yield self._capture(tuple(chosen), [queries[place] for place in chosen], Common())
             start += len(chosen)
+
+    def gradients(self, query: Query, common: Common) -> Batch:
+        """Forward and backward over one query; ``common`` is what passes over it have in common.
+
+        Raises:
+            InputError, ModelError: as :meth:`batches`.
+        """
+        self._check(query)
+        return self._capture((0,), [query], common)
 
     def losses(self, queries: Sequence[Query], adapter: bool = True) -> Tensor:
         """Summed -log p of each query's output tokens in nats, float32 [queries]; ``adapter=False`` asks the base."""
-        found = torch.zeros(len(queries))
-        with torch.no_grad(), self._adapter(adapter):
-            for place, query in enumerate(queries):
-                self._check(query)
-                ids, targets = self._tensors([query])
-                found[place] = token_losses(self.model, ids, targets).sum()
-        return found
+        return torch.tensor([self.loss(query, Common(), adapter=adapter) for query in queries])
+
+    def loss(self, query: Query, common: Common, adapter: bool = True) -> float:
+        """Summed -log p of one query's output tokens in nats; arguments and errors as above."""
+        self._check(query)
+        ids, targets = self._tensors([query])
+        with torch.no_grad(), self._adapted(adapter):
+            return float(_token_losses(self._logits(ids, targets, common), targets).sum())
 
     def derivatives(self, query: Query, directions: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """Directional derivatives of every output token's loss, float32 [directions, output tokens].
@@ -228,60 +246,80 @@ class AdapterModel:
         """
         self._check(query)
         ids, targets = self._tensors([query])
-        names = {name: _parameter_name(name) for name in self._linears}
-        primals = {names[name]: linear.weight.detach() for name, linear in self._linears.items()}
+        primals = tuple(matrix for layer in self._layers for matrix in (layer.a, layer.b))
 
-        def losses(parameters: dict[str, Tensor]) -> Tensor:
-            return token_losses(self.model, ids, targets, parameters)[0]
+        def losses(*matrices: Tensor) -> Tensor:
+            with ExitStack() as stack:
+                for place, layer in enumerate(self._layers):
+                    stack.enter_context(layer.added(*matrices[2 * place : 2 * place + 2]))
+                return _token_losses(self._logits(ids, targets, Common()), targets)[0]
 
         rows = []
         for direction in directions:
-            tangents = {names[name]: value.to(self.device) for name, value in direction.items()}
-            derivative: Tensor = torch.func.jvp(losses, (primals,), (tangents,))[1]
-            first = max(query.prompt_length, 1) - 1
-            rows.append(derivative[first : len(query.token_ids) - 1].detach())
+            tangents = tuple(direction[block.name].to(self.device) for block in self.blocks)
+            derivative: Tensor = torch.func.jvp(losses, primals, tangents)[1]
+            rows.append(derivative[targets[0] != _UNASKED].detach())
         return torch.stack(rows).cpu()
 
-    def _capture(self, positions: tuple[int, ...], queries: Sequence[Query | TrainingExample]) -> Batch:
+    def _capture(self, positions: tuple[int, ...], queries: Sequence[Query | TrainingExample], common: Common) -> Batch:
         inputs: dict[str, Tensor] = {}
         outputs: dict[str, Tensor] = {}
 
-        def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-            def hook(_: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-                inputs[name], outputs[name] = arguments[0].detach(), output
+        def keep(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+            def hook(_: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+                inputs[path] = arguments[0].detach()
+                outputs[path] = output if output.requires_grad else output.detach().requires_grad_()
+                return outputs[path]
 
             return hook
 
-        handles = [linear.register_forward_hook(keep(name)) for name, linear in self._linears.items()]
-        try:
-            with torch.enable_grad():
-                ids, targets = self._tensors(queries)
-                losses = token_losses(self.model, ids, targets).sum(dim=1)
-                deltas = torch.autograd.grad(losses.sum(), [outputs[block.name] for block in self.blocks])
-        finally:
-            for handle in handles:
-                handle.remove()
-        if not torch.isfinite(losses).all() or not all(torch.isfinite(delta.sum()) for delta in deltas):
+        ids, targets = self._tensors(queries)
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(self._adapted(True))
+            for layer in self._layers:
+                stack.callback(layer.linear.register_forward_hook(keep(layer.path)).remove)
+            logits = self._logits(ids, targets, common)
+        losses, slopes = _losses_and_slopes(logits.detach(), targets)
+        found = torch.autograd.grad(logits, [outputs[layer.path] for layer in self._layers], slopes)
+        if not torch.isfinite(losses).all() or not torch.isfinite(sum(deltas.sum() for deltas in found)):
             raise ModelError(
                 f"a loss or gradient of example {positions[0]} or its batch is not finite; "
                 "the model diverged or was damaged"
             )
-        blocks = tuple(Captured(inputs[block.name], delta) for block, delta in zip(self.blocks, deltas, strict=True))
+        blocks = tuple(
+            captured
+            for layer, deltas in zip(self._layers, found, strict=True)
+            for captured in layer.captured(inputs[layer.path], deltas)
+        )
         counts = torch.tensor([len(query.token_ids) for query in queries], device=ids.device)
         mask = torch.arange(ids.shape[1], device=ids.device) < counts[:, None]
-        return Batch(positions, losses.detach(), mask, blocks)
+        return Batch(positions, losses, mask, blocks)
+
+    def _logits(self, ids: Tensor, targets: Tensor, common: Common) -> Tensor:
+        """[queries, kept positions, vocabulary] at the places of ``targets``."""
+        first = ids.shape[1] - targets.shape[1]
+        options = {"logits_to_keep": torch.arange(first, ids.shape[1], device=ids.device)} if self._keeps else {}
+        with torch.autocast(ids.device.type, enabled=False), common.over(self.model, self._unreached):
+            logits: Tensor = self.model(input_ids=ids, use_cache=False, **options).logits
+        return logits if self._keeps else logits[:, first:]
 
     def _tensors(self, queries: Sequence[Query | TrainingExample]) -> tuple[Tensor, Tensor]:
-        """Token ids [queries, padded length] and targets of the same shape, -100 where nothing is predicted."""
+        """Token ids [queries, padded length], and targets [queries, kept positions], the last so many positions.
+
+        Positions before the first output are not kept, up to the padding; targets are -100 where nothing is predicted.
+        """
         length = min(self.context, max(padded_length(len(query.token_ids)) for query in queries))
         ids = torch.zeros(len(queries), length, dtype=torch.int64)
-        targets = torch.full((len(queries), length), -100, dtype=torch.int64)
+        targets = torch.full((len(queries), length), _UNASKED, dtype=torch.int64)
         for row, query in enumerate(queries):
             tokens = torch.tensor(list(query.token_ids), dtype=torch.int64)
             first = max(query.prompt_length, 1)
             ids[row, : len(tokens)] = tokens
             targets[row, first - 1 : len(tokens) - 1] = tokens[first:]
-        return ids.to(self.device), targets.to(self.device)
+        earliest = min(max(query.prompt_length, 1) for query in queries) - 1
+        begin = max(0, min(earliest // _PADDING * _PADDING, length - _SHORTEST))
+        return ids.to(self.device), targets[:, begin:].contiguous().to(self.device)
 
     def _check(self, query: Query | TrainingExample) -> None:
         check_tokens(query)
@@ -295,24 +333,78 @@ class AdapterModel:
                 )
 
     @contextmanager
-    def _adapter(self, enabled: bool) -> Iterator[None]:
-        if enabled:
-            yield
-            return
-        with self.model.disable_adapter():  # type: ignore[operator]
+    def _adapted(self, enabled: bool) -> Iterator[None]:
+        with ExitStack() as stack:
+            for layer in self._layers if enabled else ():
+                stack.enter_context(layer.adapted())
             yield
 
 
-def token_losses(model: nn.Module, ids: Tensor, targets: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
-    """-log p of each target in nats [examples, tokens]; 0 where the target is -100."""
-    arguments = {"input_ids": ids, "use_cache": False}
-    with torch.autocast(ids.device.type, enabled=False):
-        result: Any = (
-            model(**arguments)
-            if parameters is None
-            else torch.func.functional_call(model, parameters, kwargs=arguments)
+class _Layer:
+    """A linear layer of the base (``linear``, called ``path`` there) and what an adapter adds to it."""
+
+    def __init__(self, name: str, path: str, peft: Any) -> None:
+        first, second = peft.lora_A["default"], peft.lora_B["default"]
+        self.path = path
+        self.linear: Any = peft.get_base_layer()
+        self.blocks = (
+            Block(f"{name}.lora_A.weight", first.out_features, first.in_features),
+            Block(f"{name}.lora_B.weight", second.out_features, second.in_features),
         )
-        return nn.functional.cross_entropy(result.logits.transpose(1, 2), targets, ignore_index=-100, reduction="none")
+        self.a, self.b = first.weight.detach(), second.weight.detach()
+        self._scale = float(peft.scaling["default"])
+        self._turned = bool(peft.fan_in_fan_out)
+        self._merged: nn.Parameter | None = None
+
+    def put(self, a: Tensor, b: Tensor, merge: bool) -> None:
+        """Take an adapter's matrices; ``merge`` keeps a copy of the layer's with them."""
+        self.a, self.b = a, b
+        self._scaled_a, self._scaled_b = a * self._scale, b * self._scale
+        self._merged = None
+        if merge:
+            change = b @ self._scaled_a
+            self._merged = nn.Parameter(self.linear.weight + (change.T if self._turned else change), False)
+
+    def adapted(self) -> AbstractContextManager[None]:
+        """Inside it the layer works with the adapter."""
+        return self.added(self.a, self.b) if self._merged is None else self._with(self._merged)
+
+    def added(self, a: Tensor, b: Tensor) -> AbstractContextManager[None]:
+        """Inside it these matrices' product is added to the layer's output."""
+        plain = self.linear.forward
+        return standing_in(self.linear, lambda inputs: plain(inputs) + (inputs @ a.T) @ b.T * self._scale)
+
+    def captured(self, inputs: Tensor, deltas: Tensor) -> tuple[Captured, Captured]:
+        """For A and B, from the layer's inputs and the gradients at its outputs."""
+        return Captured(inputs, deltas @ self._scaled_b), Captured(inputs @ self._scaled_a.T, deltas)
+
+    @contextmanager
+    def _with(self, weight: nn.Parameter) -> Iterator[None]:
+        plain = self.linear.weight
+        self.linear.weight = weight
+        try:
+            yield
+        finally:
+            self.linear.weight = plain
+
+
+def _token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """-log p of each target in nats, in the shape of ``targets``; 0 where nothing is predicted."""
+    found = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=_UNASKED, reduction="none")
+    return found.reshape(targets.shape)
+
+
+def _losses_and_slopes(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed -log p in nats [examples], and its derivatives by the logits, in their shape."""
+    known = targets.flatten() != _UNASKED
+    wanted = torch.where(known, targets.flatten(), 0)
+    rows = torch.arange(len(wanted), device=wanted.device)
+    slopes = torch.log_softmax(logits.flatten(0, 1), dim=1)
+    losses = torch.where(known, -slopes[rows, wanted], 0.0).reshape(targets.shape).sum(dim=1)
+    slopes.exp_()
+    slopes[rows, wanted] -= 1
+    slopes[rows[~known]] = 0
+    return losses, slopes.reshape(logits.shape)
 
 
 def check_tokens(query: Query | TrainingExample) -> None:
@@ -388,8 +480,9 @@ def _inference_config(config: LoraConfig) -> LoraConfig:
 
 
 def _share(model: nn.Module) -> Any:
-    """A second module tree over the same parameters and buffers, without the first one's hooks."""
-    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    """A second module tree over the same memory, without the first one's hooks; nothing in it asks for gradients."""
+    memo: dict[int, Any] = {id(tensor): nn.Parameter(tensor.detach(), False) for tensor in model.parameters()}
+    memo |= {id(tensor): tensor for tensor in model.buffers()}
     twin = copy.deepcopy(model, memo)
     for module in twin.modules():
         module._forward_hooks.clear()
@@ -416,9 +509,9 @@ def bare(model: PeftModel) -> tuple[PreTrainedModel, LoraConfig, dict[str, Tenso
     return _share(model).unload(), config, weights
 
 
-def _lora_linears(wrapped: nn.Module) -> dict[str, nn.Linear]:
-    """The adapter's linear maps by the name of their weight in peft's files, in a fixed order."""
-    found: dict[str, nn.Linear] = {}
+def _adapted_layers(wrapped: PeftModel) -> tuple[_Layer, ...]:
+    """The adapter's layers in a fixed order."""
+    found = []
     for name, module in wrapped.named_modules():
         if not isinstance(module, LoraLayer):
             continue
@@ -428,11 +521,7 @@ def _lora_linears(wrapped: nn.Module) -> dict[str, nn.Linear]:
             linear = getattr(module, part)["default"]
             if not isinstance(linear, nn.Linear):
                 raise ModelError(f"{name}.{part} is a {type(linear).__name__}; only linear layers are supported")
-            found[f"{name}.{part}.weight"] = linear
+        found.append(_Layer(name, name.removeprefix(_PREFIX), module))
     if not found:
         raise ModelError("the adapter adapts no linear layer of this model; check its target_modules")
-    return found
-
-
-def _parameter_name(name: str) -> str:
-    return name.removesuffix("weight") + "default.weight"
+    return tuple(found)

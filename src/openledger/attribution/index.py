@@ -7,7 +7,7 @@ eigenvalues, the projection, one int8 code per record, and what turns scores int
     score(query, record) = sum over checkpoints of  rate x <whitened query gradient, whitened record gradient>
 
 up to the sketch, the projection and the rounding to int8: how much training on the record lowered the loss of the
-query's output. Queries are worked on one at a time on the pinned path, so that a score's bits depend on nothing else.
+query's output. Each query passes through the models alone on the pinned path, so that a score's bits depend on nothing else.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from openledger.attribution.calibration import Calibration
+from openledger.attribution.common import Common
 from openledger.attribution.curvature import Bases, Rounded, Whitening
 from openledger.attribution.gradients import AdapterModel, Block, Query, read_weights
 from openledger.attribution.integers import product
@@ -41,6 +42,8 @@ from openledger.primitives.hashing import from_hex, keccak, to_hex
 FORMAT = "openledger-influence-3"
 _MANIFEST = "manifest.json"
 _TENSORS = "index.safetensors"
+_TOGETHER = 32
+"""Queries that are projected together."""
 _CONFIG_FIELDS = (
     "r",
     "lora_alpha",
@@ -240,26 +243,16 @@ class InfluenceIndex:
         return keccak(canonical_bytes(self.manifest.to_json()))
 
     def measure(self, base: PreTrainedModel, queries: Sequence[Query]) -> list[Measurement]:
-        """Scores and losses of each query: two forward passes, and one more with a backward pass per checkpoint.
+        """Scores and losses of each query.
+
+        A query costs a forward pass of the base and of the final adapter, and one with a backward pass for each
+        checkpoint; what is below the adapter's first layer is worked out once.
 
         Raises:
             InputError: a query has no output, is longer than the context, or has a token outside the vocabulary.
             ModelError: ``base`` is not the model that the index was built on, or a gradient is not finite.
         """
-        with self._lock, pinned():
-            models = self._models(base)
-            found = []
-            for query in queries:
-                embedding = self._embed(models, query)
-                found.append(
-                    Measurement(
-                        scores=self._scores(embedding[None])[0].numpy(),
-                        norm=float(embedding.double().norm()),
-                        base_loss=float(models[-1].losses([query], adapter=False)[0]),
-                        adapted_loss=float(models[-1].losses([query])[0]),
-                    )
-                )
-            return found
+        return measure_all(base, [(self, query) for query in queries])
 
     def scores(self, base: PreTrainedModel, queries: Sequence[Query]) -> NDArray[np.float32]:
         """Influence of each record on each query's output, float32 [queries, records].
@@ -267,11 +260,13 @@ class InfluenceIndex:
         Raises:
             InputError, ModelError: as :meth:`measure`.
         """
-        with self._lock, pinned():
-            models = self._models(base)
-            empty = np.zeros((0, self.records), np.float32)
-            embeddings = [self._embed(models, query) for query in queries]
-            found: NDArray[np.float32] = self._scores(torch.stack(embeddings)).numpy() if embeddings else empty
+        found = np.zeros((len(queries), self.records), np.float32)
+        for begin in range(0, len(queries), _TOGETHER):
+            part = queries[begin : begin + _TOGETHER]
+            with self._lock, pinned():
+                models = self._models(base)
+                sketches = torch.stack([self._sketch(models, query, Common()) for query in part])
+                found[begin : begin + len(part)] = self._scores(self._projection.apply(sketches)).numpy()
         return found
 
     def token_scores(self, base: PreTrainedModel, query: Query, records: Sequence[int]) -> NDArray[np.float32]:
@@ -339,12 +334,28 @@ class InfluenceIndex:
         except (OSError, SafetensorError, InputError) as error:
             raise StorageError(f"no readable influence index in {path}: {error}") from error
 
-    def _embed(self, models: Sequence[AdapterModel], query: Query) -> Tensor:
-        total = torch.zeros(1, self._embedding.sketch.size)
+    def _asked(self, base: PreTrainedModel, query: Query, common: Common, base_loss: float | None) -> _Asked:
+        with self._lock, pinned():
+            models = self._models(base)
+            sketch = self._sketch(models, query, common)
+            before = models[-1].loss(query, common, adapter=False) if base_loss is None else base_loss
+            return _Asked(sketch, before, models[-1].loss(query, common))
+
+    def _measured(self, asked: Sequence[_Asked]) -> list[Measurement]:
+        with pinned():
+            embeddings = self._projection.apply(torch.stack([one.sketch for one in asked]))
+            scores = self._scores(embeddings).numpy()
+            return [
+                Measurement(row, float(embedding.double().norm()), one.base_loss, one.adapted_loss)
+                for row, embedding, one in zip(scores, embeddings, asked, strict=True)
+            ]
+
+    def _sketch(self, models: Sequence[AdapterModel], query: Query, common: Common) -> Tensor:
+        """The query's whitened gradients at all checkpoints, folded [size]."""
+        total = torch.zeros(self._embedding.sketch.size)
         for place, model in enumerate(self._weighted(models)):
-            for batch in model.batches([query]):
-                total += self._embedding.sketches(batch, place)
-        return self._projection.apply(total)[0]
+            total += self._embedding.sketches(model.gradients(query, common), place)[0]
+        return total
 
     def _scores(self, embeddings: Tensor) -> Tensor:
         """[queries, components] to [queries, records]."""
@@ -371,6 +382,45 @@ class InfluenceIndex:
 
     def _stage_weights(self, stage: int) -> dict[str, Tensor]:
         return {block.name: self._tensors[f"stage.{stage}.{block.name}"] for block in self.manifest.blocks}
+
+
+def measure_all(base: PreTrainedModel, asked: Sequence[tuple[InfluenceIndex, Query]]) -> list[Measurement]:
+    """Measure many queries with many indices of one base, in the order in which they are given.
+
+    Of a query that several indices are asked about, what they have in common is worked out once: the base's loss, and
+    the layers below the first that an adapter changes. Queries of one index are projected together. Every measurement
+    has the bits that it has alone.
+
+    Raises:
+        InputError, ModelError: as :meth:`InfluenceIndex.measure`; nothing is returned then.
+    """
+    found: dict[int, Measurement] = {}
+    order = sorted(
+        range(len(asked)), key=lambda place: (asked[place][1].prompt_length, list(asked[place][1].token_ids))
+    )
+    for begin in range(0, len(order), _TOGETHER):
+        read: dict[InfluenceIndex, dict[int, _Asked]] = {}
+        last, common, base_loss = None, Common(), None
+        for place in order[begin : begin + _TOGETHER]:
+            index, query = asked[place]
+            key = (query.prompt_length, list(query.token_ids))
+            if key != last:
+                last, common, base_loss = key, Common(), None
+            one = index._asked(base, query, common, base_loss)
+            base_loss = one.base_loss
+            read.setdefault(index, {})[place] = one
+        for index, ones in read.items():
+            found |= zip(ones, index._measured(list(ones.values())), strict=True)
+    return [found[place] for place in range(len(asked))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query as an index read it, before projection: sketch [size] and losses in nats."""
+
+    sketch: Tensor
+    base_loss: float
+    adapted_loss: float
 
 
 @dataclass(frozen=True, slots=True)
