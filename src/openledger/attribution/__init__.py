@@ -10,6 +10,7 @@ Influence is about the adapter: what the base model knew before belongs to the r
 
 from openledger.attribution.audit import Audit, Score, audit, lds, subsets
 from openledger.attribution.build import build_index
+from openledger.attribution.extension import extend_index
 from openledger.attribution.gradients import AdapterModel, Checkpoint, Query, TrainingExample
 from openledger.attribution.index import InfluenceIndex, Measurement, Settings, measure_all
 from openledger.attribution.influence import influence
@@ -33,6 +34,7 @@ __all__ = [
     "Verdict",
     "audit",
     "build_index",
+    "extend_index",
     "gain_ppm",
     "influence",
     "lds",

@@ -1,19 +1,17 @@
 """Build an influence index from a training run: its records, its checkpoints, its base model.
 
 One pass over a sample of the records gives the eigenbases, a second over all records gives their gradients, rotated,
-whitened, folded and projected as they come, so that memory does not grow with the records' gradients. Checkpoints are
-worked on side by side; the result is the same whatever their number of workers.
+whitened, folded and projected as they come, so that memory does not grow with the records' gradients. The second is
+shared out to workers (``crew.py``), of this process or of a cluster; the index is the same whatever their number.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,13 +22,17 @@ from transformers import PreTrainedModel
 
 from openledger.attribution.calibration import calibrate
 from openledger.attribution.clusters import near_duplicates
+from openledger.attribution.common import Common
+from openledger.attribution.crew import Crew, Examples, Run, gathered
 from openledger.attribution.curvature import Covariances, OpenedBases, Rounded, Whitening, bases
 from openledger.attribution.gradients import (
     AdapterModel,
     Batch,
+    Block,
     Checkpoint,
     Query,
     TrainingExample,
+    batched,
     read_config,
     read_weights,
 )
@@ -42,7 +44,6 @@ from openledger.primitives.errors import InputError, ModelError
 Progress = Callable[[float, str], None]
 """Called with the share of the work that is done, 0 to 1, and what is being done."""
 
-_T = TypeVar("_T")
 _PROJECTION_SAMPLE = 2048
 _PROBES = 256
 _NO_GRADIENT = "no record has a gradient at any checkpoint; give checkpoints from the training run itself"
@@ -61,6 +62,7 @@ def build_index(
     unrelated: Sequence[Query] = (),
     clusters: Sequence[int] | None = None,
     workers: int = 2,
+    ray_address: str | None = None,
 ) -> InfluenceIndex:
     """Measure every record's gradients over a training run and keep them for scoring.
 
@@ -74,9 +76,14 @@ def build_index(
         unrelated: the model's own answers to questions that no record is about; what records explain of them by
             chance is not credited. Eight are needed; otherwise the records' own answers have to do.
         clusters: for each record a number that near-duplicates have in common; found by itself when None.
-        workers: checkpoints that are worked on at the same time, each on one thread.
+        workers: chunks of records that are worked on at the same time, each on one thread. Each worker holds a
+            copy of the matrices that the adapter changes, for each checkpoint.
+        ray_address: of a Ray cluster that shall do the work, as ``ray.init`` takes it, or "local" for processes of this
+            machine (the extra ``openledger[distributed]``). Ray sends the base model to its machines by pickle and runs
+            what it is sent: connect to none but your own.
 
     Raises:
+        ConfigurationError: Ray is not installed or has no cluster at that address.
         InputError: no example, no checkpoint, a checkpoint without a rate, or an example that is malformed.
         ModelError: a checkpoint does not fit the model or is not finite.
         StorageError: ``output`` exists or cannot be written.
@@ -87,28 +94,30 @@ def build_index(
     config = read_config(checkpoints[-1].path)
     weights = [read_weights(checkpoint.path) for checkpoint in checkpoints]
     tell = progress or _silent
-    with pinned(), ThreadPoolExecutor(max(1, workers)) as pool:
-        models = [
-            AdapterModel(base, config, weight)
-            for weight, stage in zip(weights, stages, strict=True)
-            if stage.weight > 0
-        ]
+    counted = tuple(weight for weight, stage in zip(weights, stages, strict=True) if stage.weight > 0)
+    run = Run(base, config, counted, settings.batch_tokens)
+    with pinned():
+        models = run.open()
+        for example in (*examples, *unrelated):
+            models[0].check(example)
+        counter = _Counter(tell, len(models) * (len(examples) + len(unrelated)))
+        sampled = _sample(models, [stage.weight for stage in stages if stage.weight > 0], examples, settings, counter)
         factors = torch.tensor([example.weight for example in examples])
-        measuring = _Measuring(models, [stage.weight for stage in stages if stage.weight > 0], settings, pool, tell)
-        codes = Rounded.of((measuring.records(examples, factors) * factors[:, None]).T.contiguous())
+        with gathered(run, models, max(1, workers), ray_address) as crew:
+            measured = _measured(sampled, examples, factors, unrelated, settings, crew, counter)
+        codes = rounded_codes(measured.embeddings, factors)
         tell(0.95, "grouping near-duplicates")
         rounded = codes.matrix().T.contiguous()
-        groups = _groups(clusters, examples, rounded, settings)
-        probes, owners = measuring.probes(unrelated)
-        calibration = calibrate(rounded, groups, probes, owners)
+        groups = grouped(clusters, examples, rounded, settings)
+        calibration = calibrate(rounded, groups, measured.probes, measured.owners)
         index = Contents(
             base=fingerprint(base),
             config=config,
             stages=stages,
             stage_weights=tuple(weights),
             blocks=models[0].blocks,
-            metric=measuring.metric,
-            projection=measuring.projection,
+            metric=sampled.metric,
+            projection=measured.projection,
             codes=codes,
             hashes=[example.record_hash for example in examples],
             seniority=[example.seniority for example in examples],
@@ -137,160 +146,167 @@ def exact_scores(
     """
     _check(checkpoints, examples, None)
     stages = _stages(checkpoints, settings.least_weight)
-    with pinned(), ThreadPoolExecutor(1) as pool:
+    with pinned():
         pairs = [(stage.weight, point) for stage, point in zip(stages, checkpoints, strict=True) if stage.weight > 0]
         models = [AdapterModel(base, config, read_weights(point.path)) for _, point in pairs]
-        measuring = _Measuring(models, [weight for weight, _ in pairs], settings, pool, _silent)
-        factors = torch.tensor([example.weight for example in examples])
-        found: NDArray[np.float32] = measuring.scores(examples, factors, queries).numpy()
-        return found
-
-
-class _Measuring:
-    """Gradients at every checkpoint, turned into embeddings."""
-
-    def __init__(
-        self,
-        models: Sequence[AdapterModel],
-        weights: Sequence[float],
-        settings: Settings,
-        pool: ThreadPoolExecutor,
-        tell: Progress,
-    ) -> None:
-        self._models = models
-        self._weights = tuple(weights)
-        self._settings = settings
-        self._pool = pool
-        self._tell = tell
-        self._blocks = models[0].blocks
-        self._lock = threading.Lock()
-        self._done = 0
-        self._steps = 1
-
-    def records(self, examples: Sequence[TrainingExample], factors: Tensor) -> Tensor:
-        """Embeddings [examples, components]; fixes the metric and the projection on the way."""
-        sample, held = self._metric(examples)
-        chosen = set(sample)
-        inner = [place for place in _strided(len(examples), _PROJECTION_SAMPLE) if place not in chosen]
-        places = [*sample, *inner]
-        later = sorted(set(range(len(examples))) - set(places))
-        rest = [examples[place] for place in inner]
-        sketches = self._summed(lambda stage: self._sketches(stage, held[stage], rest))
-        self._directions = principal(sketches * factors[places][:, None], self._settings)
-        self.projection = Projection.of(self._directions)
-        embeddings = torch.empty(len(examples), self._directions.shape[1])
-        embeddings[places] = sketches @ self._directions
-        if later:
-            embeddings[later] = self._embeddings([examples[place] for place in later], self._exactly)
-        self._probing = places[:_PROBES]
-        self._probes = self.projection.opened().apply(sketches[:_PROBES])
-        return embeddings
-
-    def scores(self, examples: Sequence[TrainingExample], factors: Tensor, queries: Sequence[Query]) -> Tensor:
-        """Influences without projection or rounding [queries, examples], a checkpoint at a time."""
-        sample, held = self._metric(examples)
-        chosen = set(sample)
+        counter = _Counter(_silent, 1)
+        sampled = _sample(models, [weight for weight, _ in pairs], examples, settings, counter)
+        chosen = set(sampled.places)
         rest = [place for place in range(len(examples)) if place not in chosen]
-        order = [*sample, *rest]
-        asked = torch.zeros(len(queries), len(examples))
-        gram = torch.zeros(len(examples), len(examples))
-        for stage in range(len(self._models)):
-            rows = self._sketches(stage, held[stage], [examples[place] for place in rest]) * factors[order][:, None]
+        order = [*sampled.places, *rest]
+        factors = torch.tensor([example.weight for example in examples])
+        asked, gram = torch.zeros(len(queries), len(examples)), torch.zeros(len(examples), len(examples))
+        for stage, model in enumerate(models):
+            sample = sampled.sketches(stage)
+            rows = torch.cat([sample, _sketches(model, stage, [examples[place] for place in rest], sampled, settings)])
+            rows *= factors[order][:, None]
             gram += rows @ rows.T
-            asked += self._sketches(stage, [], queries) @ rows.T
-        ridge = self._settings.ridge * gram.diagonal().double().mean()
+            asked += _sketches(model, stage, queries, sampled, settings) @ rows.T
+        ridge = settings.ridge * gram.diagonal().double().mean()
         if not ridge > 0:
             raise ModelError(_NO_GRADIENT)
         solved = torch.linalg.solve(gram.double() / ridge + torch.eye(len(gram), dtype=torch.float64), asked.double().T)
         found = torch.empty(len(queries), len(examples))
         found[:, order] = solved.T.float()
-        return found * factors
+        scores: NDArray[np.float32] = (found * factors).numpy()
+        return scores
 
-    def _metric(self, examples: Sequence[TrainingExample]) -> tuple[list[int], list[_Held]]:
-        """Fixes the metric on a sample; gives the sample's places and, by checkpoint, its gradients."""
-        sample = _strided(len(examples), self._settings.curvature_records)
-        self._steps = len(self._models) * len(examples)
-        chosen = [examples[place] for place in sample]
-        measured = self._each(lambda stage: self._covariances(stage, chosen))
-        found = bases([covariances for covariances, _ in measured])
-        opened = found.opened()
-        held = self._each(lambda stage: _turned(measured[stage][1], opened))
-        whitenings = tuple(self._each(lambda stage: self._whitenings(held[stage])))
-        self.metric = Metric(found, whitenings, self._weights, self._settings.sketch)
-        self._embedding = Embedding(self._blocks, self.metric)
-        return sample, held
 
-    def probes(self, unrelated: Sequence[Query]) -> tuple[Tensor, list[int]]:
-        """Embeddings of questions, made as a query's is, and the record that each belongs to (-1: none).
+@dataclass
+class _Sampled:
+    """The metric, fixed on a sample of the records, and the sample's gradients in it until they are asked for.
 
-        They are records, each asked about its own answer, and then the unrelated queries.
-        """
-        rows = [self._probes]
-        if unrelated:
-            rows.append(self._embeddings(unrelated, self.projection.opened().apply))
-        return torch.cat(rows), [*self._probing, *[-1] * len(unrelated)]
+    Attributes:
+        metric: the metric.
+        embedding: the metric ready for use.
+        places: which records the sample is, in the order in which ``sketches`` gives them.
+        held: by checkpoint, the gradients of each batch.
+    """
 
-    def _covariances(self, stage: int, sample: Sequence[TrainingExample]) -> tuple[Covariances, list[Batch]]:
-        """Covariances of the sample, and what was captured of it."""
-        sums = Covariances(self._blocks, self._settings.largest_rotation)
-        held = []
-        for batch in self._models[stage].batches(sample, self._settings.batch_tokens):
-            sums.add(batch)
-            held.append(batch)
-            self._count(len(batch.positions))
-        return sums, held
+    metric: Metric
+    embedding: Embedding
+    places: list[int]
+    held: list[_Held]
 
-    def _whitenings(self, held: _Held) -> tuple[Whitening, ...]:
-        """From the mean squares of the sample's gradients."""
-        count = sum(len(positions) for positions, _ in held)
-        squares = [
-            sum((parts[place].square().sum(dim=0) for _, parts in held), start=torch.zeros(block.rows, block.columns))
-            for place, block in enumerate(self._blocks)
-        ]
-        return tuple(Whitening.of(square / count, self._settings.damping) for square in squares)
-
-    def _sketches(self, stage: int, held: _Held, rest: Sequence[Query] | Sequence[TrainingExample]) -> Tensor:
-        """Sketches of the sample's gradients (which are let go) and of the examples after it."""
-        count = sum(len(positions) for positions, _ in held)
-        rows = torch.empty(count + len(rest), self._embedding.sketch.size)
-        for positions, parts in held:
-            rows[list(positions)] = self._embedding.sketches_of(parts, stage)
-        held.clear()
-        for batch in self._models[stage].batches(rest, self._settings.batch_tokens):
-            rows[[count + place for place in batch.positions]] = self._embedding.sketches(batch, stage)
-            self._count(len(batch.positions))
+    def sketches(self, stage: int) -> Tensor:
+        """One checkpoint's part of the sample's sketches [records, size]; its gradients are let go."""
+        rows = torch.empty(len(self.places), self.embedding.sketch.size)
+        for positions, parts in self.held[stage]:
+            rows[list(positions)] = self.embedding.sketches_of(parts, stage)
+        self.held[stage].clear()
         return rows
 
-    def _exactly(self, sketches: Tensor) -> Tensor:
-        return sketches @ self._directions
 
-    def _embeddings(
-        self, queries: Sequence[Query] | Sequence[TrainingExample], project: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        def one(stage: int) -> Tensor:
-            rows = torch.empty(len(queries), self._directions.shape[1])
-            for batch in self._models[stage].batches(queries, self._settings.batch_tokens):
-                rows[list(batch.positions)] = project(self._embedding.sketches(batch, stage))
-                self._count(len(batch.positions))
-            return rows
+@dataclass(frozen=True)
+class _Measured:
+    """All records' embeddings [records, components]; and of questions, each with the record it belongs to (-1: none),
+    made as a query's are: records, asked about their own answers, and then the unrelated queries."""
 
-        return self._summed(one)
+    projection: Projection
+    embeddings: Tensor
+    probes: Tensor
+    owners: list[int]
 
-    def _each(self, work: Callable[[int], _T]) -> list[_T]:
-        return list(self._pool.map(work, range(len(self._models))))
 
-    def _summed(self, work: Callable[[int], Tensor]) -> Tensor:
-        """The sum over checkpoints, in their order; a part is let go once it is added."""
-        parts = self._pool.map(work, range(len(self._models)))
-        total = next(parts)
-        for part in parts:
-            total += part
-        return total
+@dataclass
+class _Counter:
+    """Tells how far the work is."""
 
-    def _count(self, examples: int) -> None:
-        with self._lock:
-            self._done += examples
-            self._tell(0.95 * min(1.0, self._done / self._steps), "measuring gradients")
+    tell: Progress
+    whole: int
+    done: int = 0
+
+    def add(self, passes: int) -> None:
+        self.done += passes
+        self.tell(0.95 * min(1.0, self.done / self.whole), "measuring gradients")
+
+
+def _sample(
+    models: Sequence[AdapterModel],
+    weights: Sequence[float],
+    examples: Sequence[TrainingExample],
+    settings: Settings,
+    counter: _Counter,
+) -> _Sampled:
+    """Fix the metric."""
+    places = _strided(len(examples), settings.curvature_records)
+    sample = [examples[place] for place in places]
+    blocks = models[0].blocks
+    sums = [Covariances(blocks, settings.largest_rotation) for _ in models]
+    captured: list[list[Batch]] = [[] for _ in models]
+    for positions in batched(sample, settings.batch_tokens):
+        common = Common()
+        for stage, model in enumerate(models):
+            batch = model.capture(positions, [sample[place] for place in positions], common)
+            sums[stage].add(batch)
+            captured[stage].append(batch)
+        counter.add(len(positions) * len(models))
+    found = bases(sums)
+    opened = found.opened()
+    held = [_turned(batches, opened) for batches in captured]
+    metric = Metric(found, tuple(_whitenings(each, blocks, settings) for each in held), tuple(weights), settings.sketch)
+    return _Sampled(metric, Embedding(blocks, metric), places, held)
+
+
+def _measured(
+    sampled: _Sampled,
+    examples: Sequence[TrainingExample],
+    factors: Tensor,
+    unrelated: Sequence[Query],
+    settings: Settings,
+    crew: Crew,
+    counter: _Counter,
+) -> _Measured:
+    """Fix the projection on a sample, and measure the records and the unrelated queries."""
+    crew.learn(sampled.metric)
+    stages, size = len(sampled.held), sampled.embedding.sketch.size
+
+    def fill(rows: Tensor, chosen: Examples, directions: Tensor | None = None) -> Tensor:
+        for places, found in crew.rows(chosen, directions):
+            rows[places] = found
+            counter.add(len(places) * stages)
+        return rows
+
+    known = set(sampled.places)
+    inner = [place for place in _strided(len(examples), _PROJECTION_SAMPLE) if place not in known]
+    places = [*sampled.places, *inner]
+    sketches = torch.zeros(len(places), size)
+    for stage in range(stages):
+        sketches[: len(known)] += sampled.sketches(stage)
+    fill(sketches[len(known) :], [examples[place] for place in inner])
+    directions = principal(sketches * factors[places][:, None], settings)
+    projection = Projection.of(directions)
+    opened = projection.opened()
+    embeddings = torch.empty(len(examples), directions.shape[1])
+    embeddings[places] = sketches @ directions
+    probes = [opened.apply(sketches[:_PROBES])]
+    del sketches
+    later = sorted(set(range(len(examples))) - set(places))
+    if later:
+        rows = torch.empty(len(later), directions.shape[1])
+        embeddings[later] = fill(rows, [examples[place] for place in later], directions)
+    if unrelated:
+        probes.append(opened.apply(fill(torch.empty(len(unrelated), size), unrelated)))
+    owners = [*places[:_PROBES], *[-1] * len(unrelated)]
+    return _Measured(projection, embeddings, torch.cat(probes), owners)
+
+
+def _sketches(model: AdapterModel, stage: int, examples: Examples, sampled: _Sampled, settings: Settings) -> Tensor:
+    """One checkpoint's part of the sketches [examples, size]."""
+    rows = torch.empty(len(examples), sampled.embedding.sketch.size)
+    for batch in model.batches(examples, settings.batch_tokens):
+        rows[list(batch.positions)] = sampled.embedding.sketches(batch, stage)
+    return rows
+
+
+def _whitenings(held: _Held, blocks: Sequence[Block], settings: Settings) -> tuple[Whitening, ...]:
+    """From the mean squares of the sample's gradients."""
+    count = sum(len(positions) for positions, _ in held)
+    squares = [
+        sum((parts[place].square().sum(dim=0) for _, parts in held), start=torch.zeros(block.rows, block.columns))
+        for place, block in enumerate(blocks)
+    ]
+    return tuple(Whitening.of(square / count, settings.damping) for square in squares)
 
 
 def _turned(captured: list[Batch], opened: OpenedBases) -> _Held:
@@ -324,9 +340,15 @@ def principal(rows: Tensor, settings: Settings) -> Tensor:
     return directions
 
 
-def _groups(
+def rounded_codes(embeddings: Tensor, factors: Tensor) -> Rounded:
+    """Embeddings [records, components] times the records' weights, as codes; a record's code is its own."""
+    return Rounded.of((embeddings * factors[:, None]).T.contiguous())
+
+
+def grouped(
     clusters: Sequence[int] | None, examples: Sequence[TrainingExample], codes: Tensor, settings: Settings
 ) -> NDArray[np.int64]:
+    """Groups of near-duplicates [records]: those given, or those found in texts and codes [records, components]."""
     if clusters is not None:
         return np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.int64)
     tokens = [example.token_ids for example in examples]
@@ -357,13 +379,18 @@ def _check(
     steps = [point.step for point in checkpoints]
     if any(later <= earlier for earlier, later in pairwise(steps)):
         raise InputError(f"the checkpoints' steps are {steps}; give them in rising order")
+    check_examples(examples)
+    if clusters is not None and len(clusters) != len(examples):
+        raise InputError(f"{len(clusters)} cluster numbers for {len(examples)} records")
+
+
+def check_examples(examples: Sequence[TrainingExample]) -> None:
+    """Raise InputError unless every weight is one and every hash has 32 bytes."""
     for place, example in enumerate(examples):
         if not (math.isfinite(example.weight) and example.weight >= 0):
             raise InputError(f"record {place} has weight {example.weight}; weights are finite and not negative")
         if len(example.record_hash) != 32:
             raise InputError(f"record {place} has a hash of {len(example.record_hash)} bytes instead of 32")
-    if clusters is not None and len(clusters) != len(examples):
-        raise InputError(f"{len(clusters)} cluster numbers for {len(examples)} records")
 
 
 def _silent(_: float, __: str) -> None:
@@ -371,7 +398,7 @@ def _silent(_: float, __: str) -> None:
 
 
 def _strided(count: int, most: int) -> list[int]:
-    """At most ``most`` of ``range(count)``, evenly spread."""
+    """At most ``most`` places of ``range(count)``, evenly spread."""
     if count <= most:
         return list(range(count))
     return [place * count // most for place in range(most)]

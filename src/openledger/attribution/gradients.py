@@ -207,25 +207,23 @@ class AdapterModel:
             ModelError: a loss or gradient is not finite.
         """
         for query in queries:
-            self._check(query)
-        lengths = [padded_length(len(query.token_ids)) for query in queries]
-        order = sorted(range(len(queries)), key=lambda place: lengths[place])
-        start = 0
-        while start < len(order):
-            length = lengths[order[start]]
-            end = start + max(1, tokens_per_batch // length)
-            chosen = [place for place in order[start:end] if lengths[place] == length]
-            yield self._capture(tuple(chosen), [queries[place] for place in chosen], Common())
-            start += len(chosen)
+            self.check(query)
+        for positions in batched(queries, tokens_per_batch):
+            yield self._capture(positions, [queries[place] for place in positions], Common())
 
-    def gradients(self, query: Query, common: Common) -> Batch:
-        """Forward and backward over one query; ``common`` is what passes over it have in common.
+    def capture(self, positions: tuple[int, ...], queries: Sequence[Query | TrainingExample], common: Common) -> Batch:
+        """Forward and backward over one batch; ``common`` is what passes over it have in common.
 
         Raises:
             InputError, ModelError: as :meth:`batches`.
         """
-        self._check(query)
-        return self._capture((0,), [query], common)
+        for query in queries:
+            self.check(query)
+        return self._capture(positions, queries, common)
+
+    def gradients(self, query: Query | TrainingExample, common: Common) -> Batch:
+        """The same over one query alone."""
+        return self.capture((0,), [query], common)
 
     def losses(self, queries: Sequence[Query], adapter: bool = True) -> Tensor:
         """Summed -log p of each query's output tokens in nats, float32 [queries]; ``adapter=False`` asks the base."""
@@ -233,7 +231,7 @@ class AdapterModel:
 
     def loss(self, query: Query, common: Common, adapter: bool = True) -> float:
         """Summed -log p of one query's output tokens in nats; arguments and errors as above."""
-        self._check(query)
+        self.check(query)
         ids, targets = self._tensors([query])
         with torch.no_grad(), self._adapted(adapter):
             return float(_token_losses(self._logits(ids, targets, common), targets).sum())
@@ -244,7 +242,7 @@ class AdapterModel:
         Forward-mode differentiation of the token losses along each direction (a step of the LoRA matrices, by block
         name). A row sums to the inner product of the query's gradient with that direction.
         """
-        self._check(query)
+        self.check(query)
         ids, targets = self._tensors([query])
         primals = tuple(matrix for layer in self._layers for matrix in (layer.a, layer.b))
 
@@ -321,7 +319,7 @@ class AdapterModel:
         begin = max(0, min(earliest // _PADDING * _PADDING, length - _SHORTEST))
         return ids.to(self.device), targets[:, begin:].contiguous().to(self.device)
 
-    def _check(self, query: Query | TrainingExample) -> None:
+    def check(self, query: Query | TrainingExample) -> None:
         check_tokens(query)
         count = len(query.token_ids)
         if count > self.context:
@@ -415,6 +413,19 @@ def check_tokens(query: Query | TrainingExample) -> None:
             f"the output is empty: {count} tokens of which {query.prompt_length} are the prompt; "
             "influence needs at least one output token after at least one other token"
         )
+
+
+def batched(queries: Sequence[Query | TrainingExample], tokens: int) -> Iterator[tuple[int, ...]]:
+    """Places of queries of one padded length, the short ones first, of at most ``tokens`` tokens together."""
+    lengths = [padded_length(len(query.token_ids)) for query in queries]
+    order = sorted(range(len(queries)), key=lambda place: lengths[place])
+    start = 0
+    while start < len(order):
+        length = lengths[order[start]]
+        end = start + max(1, tokens // length)
+        chosen = tuple(place for place in order[start:end] if lengths[place] == length)
+        yield chosen
+        start += len(chosen)
 
 
 def padded_length(count: int) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,21 +25,21 @@ from numpy.typing import NDArray
 from peft import LoraConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from openledger.attribution.calibration import Calibration
 from openledger.attribution.common import Common
 from openledger.attribution.curvature import Bases, Rounded, Whitening
-from openledger.attribution.gradients import AdapterModel, Block, Query, read_weights
+from openledger.attribution.gradients import AdapterModel, Block, Query, TrainingExample, read_weights
 from openledger.attribution.integers import product
-from openledger.attribution.projection import Embedding, Metric, Projection
+from openledger.attribution.projection import Embedding, Metric, OpenedProjection, Projection
 from openledger.models import pinned
 from openledger.primitives.canonical import canonical_bytes, parse_json
 from openledger.primitives.errors import InputError, ModelError, StorageError, VerificationError
 from openledger.primitives.hashing import from_hex, keccak, to_hex
 
-FORMAT = "openledger-influence-3"
+FORMAT = "openledger-influence-4"
 _MANIFEST = "manifest.json"
 _TENSORS = "index.safetensors"
 _TOGETHER = 32
@@ -123,6 +123,8 @@ class Manifest:
         sides: for each block the places of its two eigenbases.
         records: number of records.
         components: length of a code.
+        additions: (records, components) of each part of them that was added after the index was built, the last of all
+            (``extend_index``); records that were there before are zero in the components that were added.
         settings: how the index was made.
         tensors: keccak-256 of ``index.safetensors``.
     """
@@ -134,8 +136,17 @@ class Manifest:
     sides: tuple[tuple[int, int], ...]
     records: int
     components: int
+    additions: tuple[tuple[int, int], ...]
     settings: Settings
     tensors: bytes
+
+    @property
+    def built(self) -> tuple[int, int]:
+        """How many records the index was built from, and in how many components."""
+        return (
+            self.records - sum(records for records, _ in self.additions),
+            self.components - sum(components for _, components in self.additions),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -147,6 +158,7 @@ class Manifest:
             "sides": [list(pair) for pair in self.sides],
             "records": self.records,
             "components": self.components,
+            "additions": [list(pair) for pair in self.additions],
             "settings": asdict(self.settings),
             "tensors": to_hex(self.tensors),
         }
@@ -172,6 +184,7 @@ class Manifest:
                 sides=tuple((int(rows), int(columns)) for rows, columns in value["sides"]),
                 records=int(value["records"]),
                 components=int(value["components"]),
+                additions=tuple((int(records), int(components)) for records, components in value["additions"]),
                 settings=Settings(**value["settings"]),
                 tensors=from_hex(value["tensors"], 32),
             )
@@ -215,6 +228,8 @@ class InfluenceIndex:
         self._tensors = dict(tensors)
         self._codes = tensors["codes.values"]
         self._scales = tensors["codes.scales"]
+        lengths = [manifest.built[1], *(components for _, components in manifest.additions if components)]
+        self._parts = [part.contiguous() for part in self._codes.split(lengths, 1)]
         self.record_hashes = tuple(bytes(row) for row in tensors["records.hashes"].numpy())
         self.seniority: NDArray[np.int64] = tensors["records.seniority"].numpy()
         self.clusters: NDArray[np.int64] = tensors["records.clusters"].numpy()
@@ -237,6 +252,62 @@ class InfluenceIndex:
         wanted = list(places)
         found: NDArray[np.float64] = (self._codes[wanted].double() * self._scales[wanted].double()[:, None]).numpy()
         return found
+
+    @property
+    def projection(self) -> OpenedProjection:
+        """From sketches to embeddings."""
+        return self._projection
+
+    def sketches(self, base: PreTrainedModel, queries: Sequence[Query] | Sequence[TrainingExample]) -> Tensor:
+        """Whitened gradients before the projection [queries, size]; each query is worked on alone.
+
+        Raises:
+            InputError, ModelError: as :meth:`measure`.
+        """
+        rows = torch.zeros(len(queries), self._embedding.sketch.size)
+        with self._lock, pinned():
+            models = self._models(base)
+            for row, query in zip(rows, queries, strict=True):
+                row.copy_(self._sketch(models, query, Common()))
+        return rows
+
+    def with_records(
+        self,
+        directions: Projection,
+        codes: Rounded,
+        hashes: Sequence[bytes],
+        seniority: Sequence[int],
+        clusters: NDArray[np.int64],
+        calibration: Calibration,
+    ) -> InfluenceIndex:
+        """An index of these records and more, in which nothing changes of the codes of these.
+
+        Args:
+            directions: to add to the projection.
+            codes: of the records to add, in all components, old and new; a column for each.
+            hashes, seniority: of the records to add.
+            clusters, calibration: of all records.
+        """
+        tensors = dict(self._tensors)
+        old, added = tensors["codes.values"], len(directions.scales)
+        tensors["codes.values"] = torch.cat([nn.functional.pad(old, (0, added)), codes.values.T])
+        for name, rows in (
+            ("codes.scales", codes.scales),
+            ("projection.bits", directions.bits),
+            ("projection.scales", directions.scales),
+            ("records.hashes", _hash_rows(hashes)),
+            ("records.seniority", torch.tensor(list(seniority), dtype=torch.int64)),
+        ):
+            tensors[name] = torch.cat([tensors[name], rows])
+        tensors |= _record_tensors(clusters, calibration)
+        manifest = replace(
+            self.manifest,
+            records=self.records + len(hashes),
+            components=self.manifest.components + added,
+            additions=(*self.manifest.additions, (len(hashes), added)),
+            tensors=keccak(save(tensors)),
+        )
+        return InfluenceIndex(manifest, tensors)
 
     def digest(self) -> bytes:
         """keccak-256 of the manifest, which names everything else by hash: 32 bytes."""
@@ -262,11 +333,9 @@ class InfluenceIndex:
         """
         found = np.zeros((len(queries), self.records), np.float32)
         for begin in range(0, len(queries), _TOGETHER):
-            part = queries[begin : begin + _TOGETHER]
-            with self._lock, pinned():
-                models = self._models(base)
-                sketches = torch.stack([self._sketch(models, query, Common()) for query in part])
-                found[begin : begin + len(part)] = self._scores(self._projection.apply(sketches)).numpy()
+            sketches = self.sketches(base, queries[begin : begin + _TOGETHER])
+            with pinned():
+                found[begin : begin + _TOGETHER] = self._scores(self._projection.apply(sketches)).numpy()
         return found
 
     def token_scores(self, base: PreTrainedModel, query: Query, records: Sequence[int]) -> NDArray[np.float32]:
@@ -350,7 +419,7 @@ class InfluenceIndex:
                 for row, embedding, one in zip(scores, embeddings, asked, strict=True)
             ]
 
-    def _sketch(self, models: Sequence[AdapterModel], query: Query, common: Common) -> Tensor:
+    def _sketch(self, models: Sequence[AdapterModel], query: Query | TrainingExample, common: Common) -> Tensor:
         """The query's whitened gradients at all checkpoints, folded [size]."""
         total = torch.zeros(self._embedding.sketch.size)
         for place, model in enumerate(self._weighted(models)):
@@ -358,8 +427,14 @@ class InfluenceIndex:
         return total
 
     def _scores(self, embeddings: Tensor) -> Tensor:
-        """[queries, components] to [queries, records]."""
-        return product(self._codes, embeddings) * self._scales
+        """[queries, components] to [queries, records]; the components of each addition are summed by themselves, so that
+        they change nothing for records that are zero in them."""
+        lengths = [part.shape[1] for part in self._parts]
+        sums = [product(part, wanted) for part, wanted in zip(self._parts, embeddings.split(lengths, 1), strict=True)]
+        total = sums[0]
+        for one in sums[1:]:
+            total = total + one
+        return total * self._scales
 
     def _weighted(self, models: Sequence[AdapterModel]) -> list[AdapterModel]:
         return [model for model, stage in zip(models, self.manifest.stages, strict=True) if stage.weight > 0]
@@ -446,19 +521,15 @@ class Contents:
 
     def index(self) -> InfluenceIndex:
         """The index."""
-        noise = self.calibration
         tensors = {
             "projection.bits": self.projection.bits.contiguous(),
             "projection.scales": self.projection.scales,
             "codes.values": self.codes.values.T.contiguous(),
             "codes.scales": self.codes.scales,
-            "records.hashes": torch.from_numpy(np.frombuffer(b"".join(self.hashes), np.uint8).reshape(-1, 32).copy()),
+            "records.hashes": _hash_rows(self.hashes),
             "records.seniority": torch.tensor(list(self.seniority), dtype=torch.int64),
-            "records.clusters": torch.from_numpy(self.clusters),
-            "records.floors": noise.floors.contiguous(),
-            "records.lengths": noise.lengths.contiguous(),
-            "calibration": torch.tensor(noise.chance, dtype=torch.float64),
         }
+        tensors |= _record_tensors(self.clusters, self.calibration)
         for place, basis in enumerate(self.metric.bases.matrices):
             tensors[f"basis.{place}.values"], tensors[f"basis.{place}.scales"] = basis.values, basis.scales
         for stage, whitenings in enumerate(self.metric.whitenings):
@@ -477,6 +548,7 @@ class Contents:
             sides=self.metric.bases.sides,
             records=self.codes.values.shape[1],
             components=self.codes.values.shape[0],
+            additions=(),
             settings=self.settings,
             tensors=keccak(save(tensors)),
         )
@@ -500,6 +572,19 @@ def plain_config(config: LoraConfig) -> dict[str, Any]:
     return {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}
 
 
+def _hash_rows(hashes: Sequence[bytes]) -> Tensor:
+    return torch.from_numpy(np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32).copy())
+
+
+def _record_tensors(clusters: NDArray[np.int64], calibration: Calibration) -> dict[str, Tensor]:
+    return {
+        "records.clusters": torch.from_numpy(clusters),
+        "records.floors": calibration.floors.contiguous(),
+        "records.lengths": calibration.lengths.contiguous(),
+        "calibration": torch.tensor(calibration.chance, dtype=torch.float64),
+    }
+
+
 def _metric(manifest: Manifest, tensors: Mapping[str, Tensor]) -> Metric:
     matrices: list[Rounded] = []
     while f"basis.{len(matrices)}.values" in tensors:
@@ -519,6 +604,11 @@ def _metric(manifest: Manifest, tensors: Mapping[str, Tensor]) -> Metric:
 def _check_tensors(manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
     """Raise StorageError unless every tensor that will be used is there, has its shape and is finite."""
     count, components = manifest.records, manifest.components
+    if min(manifest.built) < 1 or any(records < 1 or length < 0 for records, length in manifest.additions):
+        raise StorageError(
+            f"the influence index of {count} records in {components} components says that {manifest.additions} of them "
+            "were added; build it again"
+        )
     shapes: dict[str, tuple[int, ...]] = {
         "projection.scales": (components,),
         "codes.values": (count, components),
