@@ -7,6 +7,9 @@ the same bits whoever works on which chunk, as long as the machines' processors 
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +33,7 @@ Examples = Sequence[Query] | Sequence[TrainingExample]
 LOCAL = "local"
 """The address that starts a Ray cluster on this machine, reachable from nowhere else."""
 _CHUNK = 64
+_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +187,25 @@ def _cluster(address: str, workers: int) -> Iterator[Any]:
         yield ray
         return
     alone = {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    ending = signal.getsignal(signal.SIGTERM)
     try:
+        _reach(address)
         ray.init(address=address, log_to_driver=False, **(alone if address == LOCAL else {}))
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"no Ray cluster at {address!r}: {error}") from error
     try:
         yield ray
     finally:
         ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ending)
+
+
+def _reach(address: str) -> None:
+    """Raise OSError or ValueError unless somebody listens at an address with a port; Ray itself tries for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
 
 
 def _chunks(examples: Examples) -> list[list[int]]:
