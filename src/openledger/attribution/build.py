@@ -98,7 +98,8 @@ def build_index(
     run = Run(base, config, counted, settings.batch_tokens)
     with pinned():
         models = run.open()
-        for example in (*examples, *unrelated):
+        everything: list[Query | TrainingExample] = [*examples, *unrelated]
+        for example in everything:
             models[0].check(example)
         counter = _Counter(tell, len(models) * (len(examples) + len(unrelated)))
         sampled = _sample(models, [stage.weight for stage in stages if stage.weight > 0], examples, settings, counter)

@@ -28,7 +28,7 @@ from openledger.attribution.projection import Embedding, Metric
 from openledger.models import pinned
 from openledger.primitives.errors import ConfigurationError
 
-Examples = Sequence[Query] | Sequence[TrainingExample]
+Examples = Sequence[Query | TrainingExample]
 
 LOCAL = "local"
 """The address that starts a Ray cluster on this machine, reachable from nowhere else."""
@@ -129,7 +129,7 @@ class _Threads:
             surveyor = idle.get()
             try:
                 with pinned():
-                    return surveyor.rows([examples[place] for place in chunk], directions)  # type: ignore[arg-type]
+                    return surveyor.rows([examples[place] for place in chunk], directions)
             finally:
                 idle.put(surveyor)
 
@@ -186,7 +186,7 @@ def _cluster(address: str, workers: int) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    alone = {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    alone: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     ending = signal.getsignal(signal.SIGTERM)
     try:
         _reach(address)

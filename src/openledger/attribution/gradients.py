@@ -280,7 +280,10 @@ class AdapterModel:
             logits = self._logits(ids, targets, common)
         losses, slopes = _losses_and_slopes(logits.detach(), targets)
         found = torch.autograd.grad(logits, [outputs[layer.path] for layer in self._layers], slopes)
-        if not torch.isfinite(losses).all() or not torch.isfinite(sum(deltas.sum() for deltas in found)):
+        if (
+            not torch.isfinite(losses).all()
+            or not torch.isfinite(torch.stack([deltas.sum() for deltas in found])).all()
+        ):
             raise ModelError(
                 f"a loss or gradient of example {positions[0]} or its batch is not finite; "
                 "the model diverged or was damaged"

@@ -229,7 +229,7 @@ class InfluenceIndex:
         self._codes = tensors["codes.values"]
         self._scales = tensors["codes.scales"]
         lengths = [manifest.built[1], *(components for _, components in manifest.additions if components)]
-        self._parts = [part.contiguous() for part in self._codes.split(lengths, 1)]
+        self._parts = [part.contiguous() for part in torch.split(self._codes, lengths, dim=1)]
         self.record_hashes = tuple(bytes(row) for row in tensors["records.hashes"].numpy())
         self.seniority: NDArray[np.int64] = tensors["records.seniority"].numpy()
         self.clusters: NDArray[np.int64] = tensors["records.clusters"].numpy()
@@ -258,7 +258,7 @@ class InfluenceIndex:
         """From sketches to embeddings."""
         return self._projection
 
-    def sketches(self, base: PreTrainedModel, queries: Sequence[Query] | Sequence[TrainingExample]) -> Tensor:
+    def sketches(self, base: PreTrainedModel, queries: Sequence[Query | TrainingExample]) -> Tensor:
         """Whitened gradients before the projection [queries, size]; each query is worked on alone.
 
         Raises:
@@ -267,8 +267,8 @@ class InfluenceIndex:
         rows = torch.zeros(len(queries), self._embedding.sketch.size)
         with self._lock, pinned():
             models = self._models(base)
-            for row, query in zip(rows, queries, strict=True):
-                row.copy_(self._sketch(models, query, Common()))
+            for place, query in enumerate(queries):
+                rows[place] = self._sketch(models, query, Common())
         return rows
 
     def with_records(
@@ -430,7 +430,10 @@ class InfluenceIndex:
         """[queries, components] to [queries, records]; the components of each addition are summed by themselves, so that
         they change nothing for records that are zero in them."""
         lengths = [part.shape[1] for part in self._parts]
-        sums = [product(part, wanted) for part, wanted in zip(self._parts, embeddings.split(lengths, 1), strict=True)]
+        sums = [
+            product(part, wanted)
+            for part, wanted in zip(self._parts, torch.split(embeddings, lengths, dim=1), strict=True)
+        ]
         total = sums[0]
         for one in sums[1:]:
             total = total + one
