@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: gas-snapshot help setup demo up test test-network test-bridge chain-kills lint format artifacts artifacts-check contracts-test contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale clean
+.PHONY: gas-snapshot help setup demo up test test-network test-bridge test-cluster chain-kills lint format artifacts artifacts-check contracts-test contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ up: $(READY) ## Run the network as a service that stays: page and API on http://
 	$(BIN)/openledger up
 
 test: $(READY) lint artifacts-check contracts-test ## Run every check and the tests of every room
-	$(BIN)/python -m pytest -m "not network and not bridge"
+	$(BIN)/python -m pytest -m "not network and not bridge and not cluster"
 
 test-network: $(READY) ## Run the main job, then the tests that use its network: openai client, browser, power cut
 	bash tools/browser.sh
@@ -31,6 +31,9 @@ test-network: $(READY) ## Run the main job, then the tests that use its network:
 
 test-bridge: $(READY) ## Carry OPEN from an L1 to an L2 and back through the OP Stack's own messengers
 	$(BIN)/python -m pytest -m bridge tests/chain/test_bridge.py
+
+test-cluster: $(READY) ## Build an influence index on a Ray cluster of two processes of this machine
+	$(BIN)/python -m pytest -m cluster tests/attribution/test_cluster.py
 
 chain-kills: $(READY) ## Kill the embedded chain 220 times under load and check that it lost nothing; a quarter of an hour
 	$(BIN)/python -m bench.chain_kills
@@ -87,6 +90,9 @@ bench-attribution: $(READY) ## Attribution methods beside each other, against re
 
 bench-attribution-scale: $(READY) ## Scoring up to ten million records, and a query beside generating its answer
 	$(BIN)/python -m bench.attribution.scale
+
+bench-attribution-drift: $(READY) ## Shares under other instruction sets, for a model that a node has unpacked: MODEL=HOME/work/model-1
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.attribution.drift --model $(MODEL)
 
 vllm-check: $(READY) ## The vLLM backend over two real replicas, in an environment of its own
 	bash bench/openlora/setup.sh

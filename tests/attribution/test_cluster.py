@@ -30,7 +30,7 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_two_processes_of_a_cluster_build_the_same_bytes_as_threads(
     trained: Any, cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,7 +53,7 @@ def test_two_processes_of_a_cluster_build_the_same_bytes_as_threads(
         assert again.digest() == here.digest()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_record_that_is_refused_is_named_whoever_measures_it(trained: Any, cluster: None) -> None:
     run = crew.Run(trained.base, build.read_config(trained.adapter), (build.read_weights(trained.adapter),), 1024)
     models = run.open()
