@@ -12,13 +12,17 @@ import {StakeRoles} from "./libraries/StakeRoles.sol";
 /// @title Registry of agents
 /// @notice See {IAgentRegistry}. It holds no money.
 contract AgentRegistry is IAgentRegistry, ERC721, EIP712 {
+    /// @notice EIP-712 type of a wallet's consent.
     bytes32 public constant WALLET_TYPEHASH =
         keccak256("AgentWalletSet(uint256 agentId,address newWallet,address owner,uint256 deadline)");
+    /// @notice Longest time that a wallet's consent may be valid, in seconds.
     uint256 public constant MAX_DEADLINE = 5 minutes;
 
     bytes32 private constant RESERVED = keccak256("agentWallet");
 
+    /// @notice The registry of models.
     IModelRegistry public immutable models;
+    /// @notice The stakes that stand behind roles.
     IStakeManager public immutable stakeManager;
 
     uint256 public agentCount;
@@ -125,7 +129,8 @@ contract AgentRegistry is IAgentRegistry, ERC721, EIP712 {
         return wallet != address(0) && stakeManager.isActive(StakeRoles.AGENT, wallet);
     }
 
-    /// @inheritdoc ERC721
+    /// @notice Where the agent's file is.
+    /// @custom:misuse The owner's own word, and it may change.
     function tokenURI(uint256 agentId) public view override returns (string memory) {
         _known(agentId);
         return _uris[agentId];

@@ -19,6 +19,7 @@ contract DatanetAccess is IDatanetAccess, Payer {
     /// @notice How long access lasts where it is for sale, in seconds.
     uint64 public constant PAID_ACCESS = 365 days;
 
+    /// @notice The registry of Datanets.
     IDatanetRegistry public immutable datanets;
 
     uint256 public requestCount;

@@ -31,12 +31,16 @@ contract DatanetRegistry is IDatanetRegistry, EIP712, Payer {
     /// @notice Most records in one contribution.
     uint256 public constant MAX_RECORDS = 4096;
 
+    /// @notice EIP-712 type of a contribution.
     bytes32 public constant CONTRIBUTION_TYPEHASH = keccak256(
         "Contribution(uint256 datanet,address contributor,bytes32 recordsRoot,uint32 count,string licence,bytes32 manifest,uint256 nonce)"
     );
 
+    /// @notice The numbers that governance may change.
     IRuntimeParameters public immutable parameters;
+    /// @notice The stakes that stand behind roles.
     IStakeManager public immutable stakeManager;
+    /// @notice The contract of challenges to decisions.
     IReviewAppeals public immutable appeals;
     /// @notice Receives penalties and its part of slashed bonds.
     address public immutable treasury;

@@ -27,10 +27,15 @@ contract Disputes is IDisputes, Payer {
 
     uint256 private constant PPM = 1_000_000;
 
+    /// @notice The numbers that governance may change.
     IRuntimeParameters public immutable parameters;
+    /// @notice The stakes that stand behind roles.
     IStakeManager public immutable stakeManager;
+    /// @notice The ledger of receipts.
     IInferenceLedger public immutable ledger;
+    /// @notice The distributor of fees.
     IRewardsDistributor public immutable distributor;
+    /// @notice Receives what nobody else does.
     address public immutable treasury;
 
     uint256 public disputeCount;

@@ -17,10 +17,13 @@ contract FeeEscrow is IFeeEscrow, EIP712 {
         uint64 releaseTime;
     }
 
+    /// @notice EIP-712 type of a voucher.
     bytes32 public constant VOUCHER_TYPEHASH =
         keccak256("Voucher(address consumer,address host,uint128 cumulative)");
 
+    /// @notice The numbers that governance may change.
     IRuntimeParameters public immutable parameters;
+    /// @notice The distributor of fees.
     IRewardsDistributor public immutable distributor;
 
     mapping(address consumer => uint256) public depositOf;

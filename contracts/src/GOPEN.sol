@@ -22,6 +22,8 @@ contract GOPEN is ERC20, ERC20Permit, ERC20Votes {
     }
 
     /// @notice Burns `amount` of the caller's tokens and returns as much native OPEN.
+    /// @custom:misuse Votes of the burned tokens are gone at once, also for proposals that open later; a contract that
+    /// refuses OPEN cannot unwrap.
     function withdraw(uint256 amount) external {
         _burn(msg.sender, amount);
         emit Unwrapped(msg.sender, amount);
@@ -29,20 +31,27 @@ contract GOPEN is ERC20, ERC20Permit, ERC20Votes {
     }
 
     /// @notice Wraps the value sent into as many tokens for the caller.
+    /// @custom:misuse Tokens have no votes until they are delegated, be it to oneself.
     function deposit() public payable {
         _mint(msg.sender, msg.value);
         emit Wrapped(msg.sender, msg.value);
     }
 
+    /// @notice Present time as votes count it, in seconds.
+    /// @custom:misuse Not a block number: proposals and past votes are asked for by timestamp.
     function clock() public view override returns (uint48) {
         return uint48(block.timestamp);
     }
 
     // solhint-disable-next-line func-name-mixedcase
+    /// @notice Kind of clock (ERC-6372).
+    /// @custom:misuse Tools that assume block numbers misread every time of this token.
     function CLOCK_MODE() public pure override returns (string memory) {
         return "mode=timestamp";
     }
 
+    /// @notice Nonce of the owner's next permit or delegation by signature.
+    /// @custom:misuse Both kinds of signature share it: using one voids the other.
     function nonces(address owner) public view override(ERC20Permit, Nonces) returns (uint256) {
         return super.nonces(owner);
     }

@@ -9,9 +9,12 @@ import {StakeRoles} from "./libraries/StakeRoles.sol";
 /// @title Registry of hosts
 /// @notice See {IHostRegistry}. It holds no money.
 contract HostRegistry is IHostRegistry {
+    /// @notice Most bytes of a host's URI.
     uint256 public constant MAX_URI = 512;
 
+    /// @notice The stakes that stand behind roles.
     IStakeManager public immutable stakeManager;
+    /// @notice The registry of models.
     IModelRegistry public immutable models;
 
     mapping(address host => Host) private _hosts;

@@ -50,11 +50,14 @@ contract InferenceLedger is IInferenceLedger, EIP712 {
     /// @notice Bytes of a receipt's digest that are posted. Two receipts with one leaf cost 2^96 hashes to find.
     uint256 public constant LEAF_BYTES = BatchTree.LEAF_BYTES;
 
+    /// @notice EIP-712 type of a receipt.
     bytes32 public constant RECEIPT_TYPEHASH = keccak256(
         "Receipt(uint256 sequence,uint256 model,address consumer,address host,bytes32 promptHash,bytes32 outputHash,uint32 promptTokens,uint32 outputTokens,uint128 fee,bytes32 sharesRoot,uint256 seed,uint64 time)"
     );
 
+    /// @notice The numbers that governance may change.
     IRuntimeParameters public immutable parameters;
+    /// @notice The stakes that stand behind roles.
     IStakeManager public immutable stakeManager;
 
     uint256 public batchCount;

@@ -14,21 +14,29 @@ import {StakeRoles} from "./libraries/StakeRoles.sol";
 /// @notice See {IInferenceMarket}. The contract holds exactly what open requests paid in and what it owes to receivers that
 /// refused a payment.
 contract InferenceMarket is IInferenceMarket, IERC1271, Payer {
+    /// @notice Least time to a request's deadline, in seconds.
     uint256 public constant MIN_TIME = 1 minutes;
+    /// @notice Most time to a request's deadline, in seconds.
     uint256 public constant MAX_TIME = 7 days;
     /// @notice How long an accepted request is one host's alone.
     uint256 public constant ACCEPT_TIME = 10 minutes;
+    /// @notice Most gas that a callback may be promised.
     uint256 public constant MAX_CALLBACK_GAS = 2_000_000;
 
     /// @dev What follows the callback, and the call itself.
     uint256 private constant GAS_RESERVE = 40_000;
 
+    /// @notice The ledger of receipts.
     IInferenceLedger public immutable ledger;
+    /// @notice The escrow of fees.
     IFeeEscrow public immutable escrow;
+    /// @notice The registry of models.
     IModelRegistry public immutable models;
+    /// @notice The stakes that stand behind roles.
     IStakeManager public immutable stakeManager;
 
     uint256 public requestCount;
+    /// @notice Whether a receipt has answered a request.
     mapping(bytes32 receiptId => bool) public receiptUsed;
     mapping(uint256 requestId => Request) private _requests;
 
@@ -134,8 +142,8 @@ contract InferenceMarket is IInferenceMarket, IERC1271, Payer {
         _pay(entry.requester, entry.maxFee);
     }
 
-    /// @inheritdoc IERC1271
-    /// @dev The market signs one voucher at a time, by redeeming it.
+    /// @notice Says yes to one digest alone: that of the voucher which the market is redeeming (ERC-1271).
+    /// @custom:misuse Outside of {fulfil} it says no to everything; no other contract can have the market sign.
     function isValidSignature(bytes32 hash, bytes calldata) external view returns (bytes4) {
         return hash != 0 && hash == _signing ? IERC1271.isValidSignature.selector : bytes4(0xffffffff);
     }

@@ -17,13 +17,17 @@ contract ModelRegistry is IModelRegistry, ERC721, AccessManaged {
 
     uint256 private constant PPM = 1_000_000;
 
+    /// @notice The numbers that governance may change.
     IRuntimeParameters public immutable parameters;
+    /// @notice The registry of Datanets.
     IDatanetRegistry public immutable datanets;
+    /// @notice Access to Datanets, and their income.
     IDatanetAccess public immutable access;
 
     uint256 public modelCount;
     uint256 public trainingCount;
 
+    /// @notice Hash of the evaluation that governance accepted; 0 if none.
     mapping(uint256 id => bytes32) public acceptedEvaluation;
 
     mapping(uint256 id => Model) private _models;
@@ -155,7 +159,8 @@ contract ModelRegistry is IModelRegistry, ERC721, AccessManaged {
         return status != Status.Deprecated && parameters.get(ParameterKeys.MODEL_APPROVAL) == 0;
     }
 
-    /// @inheritdoc ERC721
+    /// @notice Where the model's card is.
+    /// @custom:misuse Compare the card with the model's hashes: its holder wrote it.
     function tokenURI(uint256 id) public view override returns (string memory) {
         return _known(id).input.uri;
     }

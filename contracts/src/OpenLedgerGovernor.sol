@@ -55,6 +55,7 @@ contract OpenLedgerGovernor is
     /// @notice Bounds of the floor that no vote can leave: the least is fixed at deployment, the most is a tenth of all
     /// OPEN, so that votes cannot lock themselves out.
     uint256 public constant MAX_QUORUM_FLOOR = 100_000_000 ether;
+    /// @notice Least floor that a vote can set, in wei of gOPEN.
     uint256 public immutable minQuorumFloor;
 
     Checkpoints.Trace208 private _floors;
@@ -96,6 +97,8 @@ contract OpenLedgerGovernor is
         return fraction > floor ? fraction : floor;
     }
 
+    /// @notice Where a proposal stands.
+    /// @custom:misuse Succeeded is not executed: queue it, wait for the timelock, execute it.
     function state(uint256 proposalId)
         public
         view
@@ -105,6 +108,8 @@ contract OpenLedgerGovernor is
         return super.state(proposalId);
     }
 
+    /// @notice Always true: what passes waits in the timelock.
+    /// @custom:misuse Executing a proposal that was not queued fails.
     function proposalNeedsQueuing(uint256 proposalId)
         public
         view
@@ -114,6 +119,8 @@ contract OpenLedgerGovernor is
         return super.proposalNeedsQueuing(proposalId);
     }
 
+    /// @notice When the vote ends, in seconds.
+    /// @custom:misuse May move once: a quorum that is reached late extends it.
     function proposalDeadline(uint256 proposalId)
         public
         view
@@ -123,6 +130,8 @@ contract OpenLedgerGovernor is
         return super.proposalDeadline(proposalId);
     }
 
+    /// @notice Votes that a proposer needs, in wei of gOPEN.
+    /// @custom:misuse Counted as of the moment before the proposal: wrap and delegate first.
     function proposalThreshold() public view override(Governor, GovernorSettings) returns (uint256) {
         return super.proposalThreshold();
     }

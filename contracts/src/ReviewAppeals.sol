@@ -25,8 +25,11 @@ contract ReviewAppeals is IReviewAppeals, Payer {
         uint256 treasury;
     }
 
+    /// @notice The numbers that governance may change.
     IRuntimeParameters public immutable parameters;
+    /// @notice The stakes that stand behind roles.
     IStakeManager public immutable stakeManager;
+    /// @notice The registry whose decisions are challenged.
     IDatanetRegistry public immutable registry;
     /// @notice Receives what no side and no juror gets.
     address public immutable treasury;
@@ -42,6 +45,7 @@ contract ReviewAppeals is IReviewAppeals, Payer {
         IDatanetRegistry registry_,
         address treasury_
     ) {
+        require(treasury_ != address(0), ZeroAddress());
         parameters = parameters_;
         stakeManager = stakeManager_;
         registry = registry_;

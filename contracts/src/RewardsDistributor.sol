@@ -25,11 +25,15 @@ contract RewardsDistributor is IRewardsDistributor, AccessManaged, EIP712 {
     /// @notice Most roots that one {strike} looks at.
     uint256 public constant STRIKE = 64;
 
+    /// @notice EIP-712 type of a link from one wallet to the next.
     bytes32 public constant WALLET_LINK_TYPEHASH =
         keccak256("WalletLink(address account,address successor,uint256 nonce,uint64 deadline)");
 
+    /// @notice The numbers that governance may change.
     IRuntimeParameters public immutable parameters;
+    /// @notice The stakes that stand behind roles.
     IStakeManager public immutable stakeManager;
+    /// @notice The escrow of fees.
     address public immutable escrow;
 
     uint256 public totalCollected;
@@ -44,6 +48,7 @@ contract RewardsDistributor is IRewardsDistributor, AccessManaged, EIP712 {
 
     /// @inheritdoc IRewardsDistributor
     uint256 public lastActivated;
+    /// @notice Number of holds; ids run from 1 to it.
     uint256 public holdCount;
 
     /// @dev Totals of the last activated root; they stay when that root is disabled.

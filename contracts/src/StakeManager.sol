@@ -25,6 +25,7 @@ contract StakeManager is IStakeManager, AccessManaged {
 
     uint256 private constant PPM = 1_000_000;
 
+    /// @notice The numbers that governance may change.
     IRuntimeParameters public immutable parameters;
 
     mapping(uint8 role => mapping(address account => Position)) private _positions;

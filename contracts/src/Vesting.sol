@@ -23,11 +23,14 @@ contract Vesting is VestingWallet {
     }
 
     /// @notice Seconds between the launch and the first OPEN that vests.
+    /// @custom:misuse Counts from the launch, not from the deployment.
     function cliff() external view returns (uint256) {
         return start() - launch;
     }
 
+    /// @notice Always fails: a wallet without an owner would pay nobody.
     /// @dev Without an owner the vested OPEN would be paid to nobody.
+    /// @custom:misuse To stop owning it, transfer it.
     function renounceOwnership() public pure override {
         revert CannotRenounce();
     }

@@ -69,6 +69,8 @@ contract AgentRegistryTest is System {
         bytes memory forged = signed(key("mallory"), _agents.walletDigest(id, wallet, _owner, deadline));
         vm.expectRevert(abi.encodeWithSelector(IAgentRegistry.InvalidWalletSignature.selector, wallet));
         _agents.setAgentWallet(id, wallet, deadline, forged);
+        vm.expectRevert(IAgentRegistry.ZeroAddress.selector);
+        _agents.setAgentWallet(id, address(0), deadline, "");
         vm.expectRevert(
             abi.encodeWithSelector(IAgentRegistry.DeadlineTooFar.selector, deadline + 1, deadline)
         );

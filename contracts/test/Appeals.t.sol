@@ -213,6 +213,7 @@ contract AppealsTest is System {
         appeals.challenge{value: 0.2 ether}(id, hex"0600");
         vm.assertEq(appeals.challenge{value: 0.1 ether}(id, hex"0400"), 2, "another record");
         vm.assertEq(appeals.disputed(id), hex"0700", "together");
+        vm.assertEq(appeals.challenges(id, 1).bond, 0.2 ether, "bond");
         vm.expectRevert(abi.encodeWithSelector(IReviewAppeals.ChallengerCannotDefend.selector, _challenger));
         appeals.defend{value: 0.2 ether}(id, 1);
         vm.stopPrank();

@@ -161,7 +161,7 @@ contract BridgeTest is Bridged {
         vm.assertEq(lockbox.locked(), 10 ether, "locked");
     }
 
-    function test_AForgedTransferIsRefused() public {
+    function test_attack_ForgedBridgeMessage() public {
         vm.expectRevert(abi.encodeWithSelector(IBridge.NotMessenger.selector, address(this)));
         minter.receiveTransfer(1, ALICE, ALICE, 1 ether);
         bytes memory forged = abi.encodeCall(IBridge.receiveTransfer, (1, ALICE, ALICE, 1 ether));
@@ -175,7 +175,7 @@ contract BridgeTest is Bridged {
         messengers.deliver(address(lockbox), address(lockbox), forged);
     }
 
-    function test_AReplayedTransferIsRefusedEvenIfTheMessengerWouldNotRefuseIt() public {
+    function test_attack_ReplayedBridgeMessageThoughTheMessengerWouldNotRefuseIt() public {
         _lock(ALICE, 1 ether);
         messengers.relay(0);
         bytes memory again = messengers.dataOf(0);
@@ -247,6 +247,10 @@ contract BridgeTest is Bridged {
         lockbox.send(ALICE, 0, 200_000);
         vm.expectRevert(IBridge.ZeroAddress.selector);
         new OpenLockbox(address(access), messengers, address(0), open, 1, 1);
+        vm.expectRevert(IBridge.ZeroAddress.selector);
+        new OpenLockbox(address(access), messengers, address(1), OPEN(address(0)), 1, 1);
+        vm.expectRevert(IBridge.ZeroAddress.selector);
+        new OpenMinter(address(access), messengers, address(1), ILiquidityController(address(0)), 1, 1);
     }
 
     function _lock(address to, uint256 amount) private {

@@ -3,6 +3,12 @@ pragma solidity ^0.8.28;
 
 import {IDatanetRegistry} from "../src/interfaces/IDatanetRegistry.sol";
 import {DatanetRegistry} from "../src/DatanetRegistry.sol";
+import {Disputes} from "../src/Disputes.sol";
+import {ReviewAppeals} from "../src/ReviewAppeals.sol";
+import {RewardsDistributor} from "../src/RewardsDistributor.sol";
+import {IDisputes} from "../src/interfaces/IDisputes.sol";
+import {IReviewAppeals} from "../src/interfaces/IReviewAppeals.sol";
+import {IRewardsDistributor} from "../src/interfaces/IRewardsDistributor.sol";
 import {ParameterKeys} from "../src/libraries/ParameterKeys.sol";
 import {StakeRoles} from "../src/libraries/StakeRoles.sol";
 import {VerdictTally} from "../src/libraries/VerdictTally.sol";
@@ -375,6 +381,44 @@ contract DatanetRegistryTest is System {
         vm.assertEq(datanets.versions(net, 1).root, "root", "anchored");
         vm.expectRevert(abi.encodeWithSelector(IDatanetRegistry.UnknownVersion.selector, net, 2));
         datanets.versions(net, 2);
+    }
+
+    function test_WhatIsUnknownOrNotUnderReviewIsNamed() public {
+        vm.expectRevert(abi.encodeWithSelector(IDatanetRegistry.UnknownDatanet.selector, 9));
+        datanets.datanet(9);
+        vm.expectRevert(abi.encodeWithSelector(IDatanetRegistry.UnknownContribution.selector, 9));
+        datanets.contribution(9);
+        uint256 id = submitted("alice", "owner", 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IDatanetRegistry.WrongState.selector,
+                id,
+                IDatanetRegistry.State.Submitted,
+                IDatanetRegistry.State.InReview
+            )
+        );
+        datanets.commitVerdict(id, "sealed");
+        IDatanetRegistry.ContributionInput memory input = contributionOf(1, "alice", 1);
+        (input.contributor, input.nonce) = (address(0), 0);
+        vm.deal(address(this), 1 ether);
+        vm.expectRevert(
+            abi.encodeWithSelector(IDatanetRegistry.InvalidContributionSignature.selector, address(0))
+        );
+        datanets.submit{value: 0.05 ether}(input, "");
+        vm.prank(account("owner"));
+        vm.expectRevert(IDatanetRegistry.ZeroAddress.selector);
+        datanets.transferDatanet(1, address(0));
+    }
+
+    function test_NoContractPaysANamelessTreasury() public {
+        vm.expectRevert(IDatanetRegistry.ZeroAddress.selector);
+        new DatanetRegistry(parameters, stakes, appeals, address(0));
+        vm.expectRevert(IReviewAppeals.ZeroAddress.selector);
+        new ReviewAppeals(parameters, stakes, datanets, address(0));
+        vm.expectRevert(IDisputes.ZeroAddress.selector);
+        new Disputes(parameters, stakes, ledger, distributor, address(0));
+        vm.expectRevert(IRewardsDistributor.ZeroAddress.selector);
+        new RewardsDistributor(address(access), parameters, stakes, address(0));
     }
 
     function test_OnlyTheOwnerHandsADatanetOn() public {

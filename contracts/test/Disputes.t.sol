@@ -295,7 +295,7 @@ contract DisputesTest is Court {
         }
     }
 
-    function test_AttackAnAccusedWhoStaysSilentCannotHaveValidatorsSlashed() public {
+    function test_attack_AnAccusedWhoStaysSilentCannotHaveValidatorsSlashed() public {
         attestAs(validators[0], true);
         uint256 id = challenge();
         vm.warp(block.timestamp + 1 hours);
@@ -394,6 +394,32 @@ contract DisputesTest is Court {
         disputes.commitVerdict(id, "stranger");
     }
 
+    function test_AVerdictIsRevealedOnceAndInTime() public {
+        uint256 id = challengeAndAnswer();
+        disputes.drawJury(id);
+        address juror = disputes.jury(id)[0];
+        vm.prank(juror);
+        disputes.commitVerdict(id, keccak256(abi.encode(id, 1, juror, true, bytes32("salt"))));
+        vm.warp(disputes.dispute(id).commitEnd);
+        vm.startPrank(juror);
+        disputes.revealVerdict(id, true, "salt");
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.AlreadyRevealed.selector, id, juror));
+        disputes.revealVerdict(id, true, "salt");
+        uint256 end = disputes.dispute(id).revealEnd;
+        vm.warp(end);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.RevealWindowOver.selector, end));
+        disputes.revealVerdict(id, true, "salt");
+        vm.stopPrank();
+    }
+
+    function test_AJuryThatCannotBeDrawnIsDrawnFromALaterBlock() public {
+        uint256 id = challengeAndAnswer();
+        vm.roll(block.number + 10_000);
+        vm.assertTrue(!disputes.drawJury(id), "the hash is forgotten");
+        nextBlock();
+        vm.assertTrue(disputes.drawJury(id), "from a later one");
+    }
+
     function test_ATieRejects() public {
         parameters.set(ParameterKeys.DISPUTE_JURY, 4);
         uint256 id = challengeAndAnswer();
@@ -437,7 +463,7 @@ contract DisputesTest is Court {
         vm.assertEq(stakes.stakeOf(StakeRoles.HOST, host), 250 ether, "half of what was left");
     }
 
-    function test_AttackStakeThatIsLeavingIsStillSlashedForAWrongReceipt() public {
+    function test_attack_StakeThatIsLeavingIsStillSlashedForAWrongReceipt() public {
         vm.prank(host);
         stakes.requestUnstake(StakeRoles.HOST, 1_000 ether);
         uint256 id = challenge();

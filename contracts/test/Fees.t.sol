@@ -51,7 +51,7 @@ contract FeeEscrowTest is System {
         escrow.redeem(voucher, signature);
     }
 
-    function test_AVoucherCountsForThisContractOnThisChainOnly() public {
+    function test_attack_VoucherReplayAcrossChainAndContract() public {
         FeeEscrow other = new FeeEscrow(parameters, distributor);
         other.deposit{value: 10 ether}(_consumer);
         (IFeeEscrow.Voucher memory voucher, bytes memory signature) = _voucher("consumer", 1 ether);
@@ -62,7 +62,7 @@ contract FeeEscrowTest is System {
         escrow.redeem(voucher, signature);
     }
 
-    function test_TheMirroredSignatureIsRefused() public {
+    function test_attack_MalleableVoucherSignature() public {
         IFeeEscrow.Voucher memory voucher = IFeeEscrow.Voucher(_consumer, _host, 1 ether);
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key("consumer"), escrow.voucherDigest(voucher));
         bytes memory mirrored =
@@ -148,7 +148,7 @@ contract FeeEscrowTest is System {
         vm.stopPrank();
     }
 
-    function test_AttackDustInflationMoneyThatIsForcedInChangesNoAccount() public {
+    function test_attack_DustInflationMoneyThatIsForcedInChangesNoAccount() public {
         _redeem("consumer", 3 ether);
         vm.deal(address(this), 2 ether);
         new Force{value: 1 ether}(payable(address(distributor)));
@@ -176,6 +176,38 @@ contract FeeEscrowTest is System {
         escrow.withdraw();
         vm.stopPrank();
         vm.assertEq(_consumer.balance, 70 ether, "paid");
+    }
+
+    function test_EmptyAndNamelessMoneyIsRefused() public {
+        vm.expectRevert(IFeeEscrow.AmountIsZero.selector);
+        escrow.deposit(_consumer);
+        vm.expectRevert(IFeeEscrow.ZeroAddress.selector);
+        escrow.deposit{value: 1}(address(0));
+        vm.startPrank(_consumer);
+        vm.expectRevert(IFeeEscrow.ZeroAddress.selector);
+        escrow.setSessionKey(address(0), 1, type(uint64).max);
+        vm.expectRevert(IFeeEscrow.AmountIsZero.selector);
+        escrow.setSessionKey(address(1), 0, type(uint64).max);
+        uint64 past = uint64(block.timestamp);
+        vm.expectRevert(abi.encodeWithSelector(IFeeEscrow.ExpiryInPast.selector, past));
+        escrow.setSessionKey(address(1), 1, past);
+        vm.expectRevert(IFeeEscrow.AmountIsZero.selector);
+        escrow.requestWithdrawal(0);
+        vm.expectRevert(abi.encodeWithSelector(IFeeEscrow.InsufficientDeposit.selector, 101 ether, 100 ether));
+        escrow.requestWithdrawal(101 ether);
+        escrow.requestWithdrawal(40 ether);
+        vm.stopPrank();
+        (uint256 amount, uint256 release) = escrow.pendingWithdrawal(_consumer);
+        vm.assertEq(amount, 40 ether, "waiting");
+        vm.assertEq(release, block.timestamp + 1 hours, "until then");
+    }
+
+    function test_AVoucherOfNobodyIsRefused() public {
+        // A broken signature recovers to 0, which must not count as the consumer 0.
+        vm.expectRevert(
+            abi.encodeWithSelector(IFeeEscrow.InsufficientDeposit.selector, 1, 0)
+        );
+        escrow.redeem(IFeeEscrow.Voucher(address(0), _host, 1), "");
     }
 
     function _voucher(string memory signer, uint128 cumulative)

@@ -6,7 +6,6 @@ import {IGovernor} from "@openzeppelin/contracts/governance/IGovernor.sol";
 import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
 import {GOPEN} from "../src/GOPEN.sol";
 import {OpenLedgerGovernor} from "../src/OpenLedgerGovernor.sol";
-import {Vesting} from "../src/Vesting.sol";
 import {ParameterKeys} from "../src/libraries/ParameterKeys.sol";
 import {System} from "./utils/System.sol";
 import {Test} from "./utils/Test.sol";
@@ -159,19 +158,10 @@ contract GovernanceTest is System {
         vm.assertEq(someone.balance, unwrapped, "returned");
     }
 
-    function test_TeamTokensWaitForTheCliffAndThenVestLinearly() public {
-        uint64 launch = uint64(block.timestamp);
-        vm.deal(address(this), 360 ether);
-        Vesting vesting = new Vesting{value: 360 ether}("team", account("team"), launch, 360 days, 1_080 days);
-        vm.assertEq(vesting.vestedAmount(launch + 360 days), 0, "cliff");
-        vm.assertEq(vesting.vestedAmount(launch + 360 days + 108 days), 36 ether, "a tenth");
-        vm.assertEq(vesting.vestedAmount(launch + 1_440 days), 360 ether, "all");
-        vm.warp(launch + 900 days);
-        vesting.release();
-        vm.assertEq(account("team").balance, 180 ether, "half");
-        vm.prank(account("team"));
-        vm.expectRevert(Vesting.CannotRenounce.selector);
-        vesting.renounceOwnership();
+    function test_TheTokenAndTheGovernorKeepTheirClockAndTheirThresholdInPlainSight() public view {
+        vm.assertEq(bytes(_token.CLOCK_MODE()), "mode=timestamp", "clock");
+        vm.assertEq(_token.nonces(_holder), 0, "nonce");
+        vm.assertEq(_governor.proposalThreshold(), 100 ether, "threshold");
     }
 
     function _wrap(address holder, uint256 amount) private {

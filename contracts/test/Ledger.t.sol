@@ -111,6 +111,7 @@ contract InferenceLedgerTest is System {
         vm.expectRevert(abi.encodeWithSelector(IInferenceLedger.UnknownBatch.selector, 2));
         ledger.attest(2, true, "report");
         vm.stopPrank();
+        vm.assertTrue(ledger.hasAttested(1, _validator) && !ledger.hasAttested(1, _host), "who did");
         (uint128 valid, uint128 invalid) = ledger.attestations(1);
         vm.assertEq(valid, 5_000 ether, "weight");
         vm.assertEq(invalid, 0, "none");

@@ -7,6 +7,7 @@ import {IFeeEscrow} from "../src/interfaces/IFeeEscrow.sol";
 import {IInferenceCallback, IInferenceMarket} from "../src/interfaces/IInferenceMarket.sol";
 import {IInferenceLedger} from "../src/interfaces/IInferenceLedger.sol";
 import {IModelRegistry} from "../src/interfaces/IModelRegistry.sol";
+import {IPayer} from "../src/interfaces/IPayer.sol";
 import {StakeRoles} from "../src/libraries/StakeRoles.sol";
 import {System} from "./utils/System.sol";
 import {Test} from "./utils/Test.sol";
@@ -148,7 +149,7 @@ contract InferenceMarketTest is Market {
         market.refund(id);
     }
 
-    function test_AttackAStuckCallbackHoldsUpNobody() public {
+    function test_attack_AStuckCallbackHoldsUpNobody() public {
         asker.set(Asker.Mood.Reverting, true);
         uint256 id = ask(200_000);
         fulfil(id);
@@ -157,7 +158,7 @@ contract InferenceMarketTest is Market {
         vm.assertEq(asker.calls(), 0, "what it did was undone");
     }
 
-    function test_AttackAGasBombInTheCallbackCostsTheHostWhatWasAgreedAndNoMore() public {
+    function test_attack_AGasBombInTheCallbackCostsTheHostWhatWasAgreedAndNoMore() public {
         asker.set(Asker.Mood.Burning, false);
         uint256 id = ask(300_000);
         uint256 before = gasleft();
@@ -170,7 +171,7 @@ contract InferenceMarketTest is Market {
         vm.assertLe(before - gasleft(), 900_000, "return data is not copied");
     }
 
-    function test_AttackReentryFromTheCallbackGetsNothingTwice() public {
+    function test_attack_ReentryFromTheCallbackGetsNothingTwice() public {
         asker.set(Asker.Mood.Reentering, false);
         uint256 id = ask(300_000);
         fulfil(id);
@@ -189,7 +190,7 @@ contract InferenceMarketTest is Market {
         vm.assertEq(asker.calls(), 0, "not called");
     }
 
-    function test_AttackFrontRunAnAnswerCannotBeCopiedByAnotherHost() public {
+    function test_attack_FrontRunAnAnswerCannotBeCopiedByAnotherHost() public {
         address other = account("host2");
         stakeAs(other, StakeRoles.HOST, 1_000 ether);
         uint256 id = asker.ask(model, PROMPT, address(0), uint64(block.timestamp + 1 hours), 0, 1 ether);
@@ -249,6 +250,25 @@ contract InferenceMarketTest is Market {
         vm.prank(host);
         vm.expectRevert(abi.encodeWithSelector(IInferenceMarket.ReceiptUsed.selector, digest));
         market.fulfil(next, PROMPT, "salt", OUTPUT, "pepper", receipt);
+    }
+
+    function test_ARequestIsNotTakenOnLateNorAnsweredWithoutStake() public {
+        uint256 id = asker.ask(model, PROMPT, address(0), uint64(block.timestamp + 1 hours), 0, 1 ether);
+        vm.prank(host);
+        market.accept(id);
+        vm.prank(host);
+        stakes.requestUnstake(StakeRoles.HOST, 1_000 ether);
+        IInferenceLedger.Receipt memory receipt = receiptFor(host, 0);
+        vm.prank(host);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceMarket.HostNotActive.selector, host));
+        market.fulfil(id, PROMPT, "salt", OUTPUT, "pepper", receipt);
+        uint256 deadline = market.requestOf(id).deadline;
+        vm.warp(deadline + 1);
+        vm.prank(host);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceMarket.DeadlineOver.selector, deadline));
+        market.accept(id);
+        vm.expectRevert(abi.encodeWithSelector(IPayer.NothingOwed.selector, address(this)));
+        market.withdrawOwed();
     }
 
     function test_TheMarketSignsNothingButTheVoucherThatItRedeems() public {

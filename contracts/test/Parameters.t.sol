@@ -71,6 +71,26 @@ contract RuntimeParametersTest is System {
         parameters.set(ParameterKeys.PAYOUT_DELAY, 6 days);
     }
 
+    function test_ParametersThatBelongTogetherStayTogether() public {
+        vm.expectRevert(abi.encodeWithSelector(IRuntimeParameters.AppealNotLarger.selector, 5, 5));
+        parameters.set(ParameterKeys.REVIEW_APPEAL, 5);
+        vm.expectRevert(
+            abi.encodeWithSelector(IRuntimeParameters.CapBelowMinimum.selector, 999 ether, 1_000 ether)
+        );
+        parameters.set(ParameterKeys.STAKE_REVIEWER_CAP, 999 ether);
+        vm.expectRevert(
+            abi.encodeWithSelector(IRuntimeParameters.DisputeSharesExceedWhole.selector, 1_000_001)
+        );
+        parameters.set(ParameterKeys.DISPUTE_JURORS, 500_001);
+        parameters.set(ParameterKeys.DISPUTE_JURORS, 500_000);
+    }
+
+    function test_EachParameterSaysWhatItCounts() public view {
+        vm.assertTrue(parameters.unitOf(ParameterKeys.FEE_HOST) == IRuntimeParameters.Unit.Ppm, "ppm");
+        vm.assertTrue(parameters.unitOf(ParameterKeys.BOND_RECORD) == IRuntimeParameters.Unit.Wei, "wei");
+        vm.assertTrue(parameters.unitOf(ParameterKeys.VALIDATOR_DRAW) == IRuntimeParameters.Unit.Count, "count");
+    }
+
     function test_AnUnknownNameIsRefused() public {
         vm.expectRevert(
             abi.encodeWithSelector(IRuntimeParameters.UnknownParameter.selector, bytes32("fee.me"))
@@ -85,6 +105,8 @@ contract RuntimeParametersTest is System {
     function test_TheFirstValuesAreCheckedLikeAllOthers() public {
         bytes32[] memory names = new bytes32[](2);
         uint256[] memory values = new uint256[](2);
+        vm.expectRevert(abi.encodeWithSelector(IRuntimeParameters.LengthMismatch.selector, 2, 1));
+        new RuntimeParameters(address(access), names, new uint256[](1));
         (names[0], values[0]) = (ParameterKeys.FEE_DATA, 900_000);
         (names[1], values[1]) = (ParameterKeys.FEE_BUILDER, 50_000);
         vm.expectRevert(abi.encodeWithSelector(IRuntimeParameters.FeeSharesExceedWhole.selector, 1_170_000));

@@ -93,7 +93,7 @@ contract RewardsDistributorTest is System {
         vm.assertEq(distributor.activeRootId(), id, "active");
     }
 
-    function test_StakeThatMovesToAnotherAccountDoesNotAttestTwice() public {
+    function test_attack_StakeThatMovesAttestsTwice() public {
         address first = account("v1");
         stakeAs(first, StakeRoles.VALIDATOR, 5_000 ether);
         stakeAs(account("v2"), StakeRoles.VALIDATOR, 10_000 ether);
@@ -145,7 +145,7 @@ contract RewardsDistributorTest is System {
         vm.stopPrank();
     }
 
-    function test_AnInnerNodeOfTheTreeIsNoLeaf() public {
+    function test_attack_SecondPreimageByALeafOf64Bytes() public {
         // The root over the leaves of alice and bob is the hash of 64 bytes. If leaves were hashed once, whoever finds an
         // account and amount that are these 64 bytes could claim an inner node. They are hashed twice, so none counts.
         bytes32 a = _leaf(_alice, 6 ether);
@@ -160,7 +160,7 @@ contract RewardsDistributorTest is System {
         distributor.claim(forged, uint256(right), new bytes32[](0));
     }
 
-    function test_AReceiverThatCallsBackIsPaidOnce() public {
+    function test_attack_ReentrancyOnClaims() public {
         Greedy greedy = new Greedy(distributor);
         bytes32 root = _leaf(address(greedy), 3 ether);
         _activate(root, 10 ether);
@@ -187,7 +187,7 @@ contract RewardsDistributorTest is System {
         vm.assertEq(distributor.holderOf(_alice), account("alice3"), "along the chain");
     }
 
-    function test_AttackWalletRotationTheft() public {
+    function test_attack_WalletRotationTheft() public {
         uint64 deadline = uint64(block.timestamp + 1 days);
         address mallory = account("mallory");
         address safe = account("safe");
@@ -227,7 +227,7 @@ contract RewardsDistributorTest is System {
         vm.stopPrank();
     }
 
-    function test_AttackALinkReplayedOnAnotherChainOrContractOrAfterItsDeadline() public {
+    function test_attack_ALinkReplayedOnAnotherChainOrContractOrAfterItsDeadline() public {
         uint64 deadline = uint64(block.timestamp + 1 days);
         address safe = account("safe");
         bytes memory link = _link("alice", safe, deadline);

@@ -76,6 +76,36 @@ contract StakeManagerTest is System {
         );
     }
 
+    function test_SlashingTakesNoMoreThanIsLeftWhenStakeLeftWithinTheRound() public {
+        parameters.set(ParameterKeys.SLASH_ROUND, 30 days);
+        parameters.set(ParameterKeys.SLASH_CAP, 1_000_000);
+        stakeAs(_alice, StakeRoles.HOST, 2_000 ether);
+        access.grantRole(SLASHER, address(this), 0);
+        stakes.slash(StakeRoles.HOST, _alice, 1 ether, treasury, "first");
+        vm.startPrank(_alice);
+        stakes.requestUnstake(StakeRoles.HOST, 999 ether);
+        vm.warp(block.timestamp + 7 days);
+        stakes.withdraw(StakeRoles.HOST);
+        vm.stopPrank();
+        uint256 slashed = stakes.slash(StakeRoles.HOST, _alice, 5_000 ether, treasury, "second");
+        vm.assertEq(slashed, 1_000 ether, "all that was left, though the cap was higher");
+        vm.assertEq(stakes.totalStake(StakeRoles.HOST), 0, "nothing stays");
+        vm.assertEq(address(stakes).balance, 0, "nothing stays");
+    }
+
+    function test_StakingNeedsMoneyAndOnlyAccountsWithStakeAreMembers() public {
+        vm.expectRevert(IStakeManager.AmountIsZero.selector);
+        stakes.stake(StakeRoles.HOST);
+        stakeAs(_alice, StakeRoles.HOST, 1_000 ether);
+        stakeAs(account("bob"), StakeRoles.HOST, 1_000 ether);
+        vm.prank(_alice);
+        stakes.requestUnstake(StakeRoles.HOST, 1_000 ether);
+        address[] memory members = stakes.members(StakeRoles.HOST);
+        vm.assertEq(members.length, 1, "who left is none");
+        vm.assertEq(members[0], account("bob"), "who stayed is");
+        vm.assertEq(stakes.minimumStake(StakeRoles.AGENT), 1, "any stake");
+    }
+
     function test_OnlyASlasherSlashes() public {
         stakeAs(_alice, StakeRoles.REVIEWER, 1_000 ether);
         vm.prank(account("mallory"));
@@ -105,7 +135,7 @@ contract StakeManagerTest is System {
         vm.stopPrank();
     }
 
-    function test_AReceiverThatCallsBackCannotWithdrawTwice() public {
+    function test_attack_ReentrancyOnWithdrawals() public {
         Reentrant thief = new Reentrant(stakes);
         stakeAs(address(thief), StakeRoles.OPERATOR, 10 ether);
         stakeAs(_alice, StakeRoles.OPERATOR, 10 ether);

@@ -12,7 +12,9 @@ import {RateLimit} from "../libraries/RateLimit.sol";
 abstract contract BridgeEnd is IBridge, AccessManaged, Pausable {
     using RateLimit for RateLimit.Bucket;
 
+    /// @notice The messenger of this layer.
     ICrossDomainMessenger public immutable messenger;
+    /// @notice The other end, on the other layer.
     address public immutable otherBridge;
 
     uint256 public sentCount;

@@ -13,6 +13,7 @@ import {BridgeEnd} from "./BridgeEnd.sol";
 contract OpenLockbox is BridgeEnd {
     using SafeERC20 for IERC20;
 
+    /// @notice OPEN on L1.
     IERC20 public immutable token;
 
     /// @notice OPEN locked for the L2, in wei.
@@ -32,12 +33,15 @@ contract OpenLockbox is BridgeEnd {
 
     /// @notice Locks `amount` of the caller's approved OPEN; `to` receives it as native OPEN on the L2.
     /// @param minGasLimit Gas for its receipt on the L2; 200,000 is plenty. Too little only means to relay it again.
+    /// @custom:misuse `to` is an address on the L2: a contract of this layer may not exist there.
     function send(address to, uint256 amount, uint32 minGasLimit) external whenNotPaused {
         _lock(to, amount, minGasLimit);
     }
 
     /// @notice {send}, with the approval as a signature (ERC-2612).
     /// @dev A permit that somebody has used already is no obstacle as long as the approval stands.
+    /// @custom:misuse The permit must name this contract and exactly the owner who sends; anybody can use it up before,
+    /// which does no harm.
     function sendWithPermit(
         address to,
         uint256 amount,

@@ -9,6 +9,7 @@ import {BridgeEnd} from "./BridgeEnd.sol";
 /// @notice It must be authorised as a minter of the LiquidityController, and be the only one: `minted` never exceeds what is
 /// locked on L1, and other minters would break that for the chain as a whole.
 contract OpenMinter is BridgeEnd {
+    /// @notice The OP Stack's LiquidityController.
     ILiquidityController public immutable controller;
 
     /// @notice Native OPEN in circulation through this bridge, in wei: minted and not burned since.
@@ -28,6 +29,7 @@ contract OpenMinter is BridgeEnd {
 
     /// @notice Burns the native OPEN that is sent; `to` receives as much OPEN on L1.
     /// @param minGasLimit Gas for its receipt on L1; 200,000 is plenty. Too little only means to relay it again.
+    /// @custom:misuse `to` is an address on L1: a contract of this layer may not exist there.
     function send(address to, uint32 minGasLimit) external payable whenNotPaused {
         require(msg.value <= minted, LockedTooLittle(msg.value, minted));
         minted -= msg.value;

@@ -298,25 +298,43 @@ interface IDatanetRegistry is IPayer {
         bytes32 manifest
     ) external returns (uint256 version);
 
+    /// @notice Number of Datanets; ids run from 1 to it.
+    /// @custom:misuse None is ever removed.
     function datanetCount() external view returns (uint256);
+    /// @notice A Datanet with its terms.
+    /// @custom:misuse Its owner can change both fees before a payment arrives, which then fails.
     function datanet(uint256 id) external view returns (Datanet memory);
+    /// @notice Number of contributions; ids run from 1 to it, over all Datanets.
+    /// @custom:misuse Withdrawn ones count too.
     function contributionCount() external view returns (uint256);
+    /// @notice A contribution with its state.
+    /// @custom:misuse `acceptedCount` is provisional until the state is Finalised.
     function contribution(uint256 id) external view returns (Contribution memory);
+    /// @notice The review of a contribution: round, windows and counts.
+    /// @custom:misuse Of the present round alone; earlier ones are in the events.
     function review(uint256 id) external view returns (Review memory);
     /// @notice Jurors of the present or last round.
+    /// @custom:misuse Changes with each round: read it again after {JuryDrawn} and {JuryExtended}.
     function jury(uint256 id) external view returns (address[] memory);
     /// @notice Jurors of the present or last round that revealed, in the order drawn.
+    /// @custom:misuse Of the present round alone, and only those that revealed.
     function reviewersOf(uint256 id) external view returns (address[] memory);
     /// @notice Bitmap of the accepted records; empty before a decision.
     /// @custom:misuse Provisional until the contribution's state is Finalised.
     function acceptedBitmap(uint256 id) external view returns (bytes memory);
     /// @notice Records of a contributor in a Datanet that are accepted or under review.
+    /// @custom:misuse Falls when records are rejected: it is no count of accepted rows while a review runs.
     function rowsOf(uint256 datanet, address contributor) external view returns (uint256);
+    /// @notice An anchored version; reverts for an unknown one.
+    /// @custom:misuse A later tombstone does not change it: readers drop removed records themselves.
     function versions(uint256 datanet, uint256 version) external view returns (Version memory);
     /// @notice Accepted rows by which contribution `id` shares in the income of a version; 0 where it is no part of it.
+    /// @custom:misuse 0 also for an unknown Datanet, version or contribution.
     function rowsInVersion(uint256 datanet, uint256 version, uint256 id) external view returns (uint256);
     /// @notice Next nonce of a contributor.
+    /// @custom:misuse Two contributions signed with one nonce: only the first that arrives counts.
     function nonces(address contributor) external view returns (uint256);
     /// @notice EIP-712 digest that the contributor signs.
+    /// @custom:misuse Signing it stakes the bond's return on these records: check count, licence and root.
     function contributionDigest(ContributionInput calldata input) external view returns (bytes32);
 }

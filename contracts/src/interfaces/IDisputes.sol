@@ -112,6 +112,7 @@ interface IDisputes {
     /// @param proof Leads from the receipt to the batch's root.
     /// @param claim Shares root that the challenger gets; 0 if the answer cannot be recomputed from what the host shows.
     /// @param evidence Hash of what the challenger publishes: the shares, and what is wrong.
+    /// @custom:misuse A claim that cannot be shown to jurors loses the bond: publish the evidence before voting begins.
     function challengeReceipt(
         uint256 batchId,
         IInferenceLedger.Receipt calldata receipt,
@@ -122,41 +123,58 @@ interface IDisputes {
 
     /// @notice Challenges a payout root that is not active yet. Send the bond.
     /// @param claim Payout root that the challenger gets; 0 if it cannot be recomputed from what is published.
+    /// @custom:misuse Too late once the root is active: watch proposals, not activations.
     function challengeRoot(uint256 rootId, bytes32 claim, bytes32 evidence)
         external
         payable
         returns (uint256 id);
 
     /// @notice Stands up for what was challenged, with the same bond. Anyone but the challenger, until `answerEnd`.
+    /// @custom:misuse Who answers for a wrong receipt or root loses the bond, and opens the way to slash validators
+    /// that vouched.
     function answer(uint256 id) external payable;
 
     /// @notice Draws the jury once the block of the answer is over. Anyone may call it.
     /// @return drawn False if nobody could be drawn; then another block was fixed.
+    /// @custom:misuse Leaving it uncalled for 8,191 blocks makes the draw start anew from a later block.
     function drawJury(uint256 id) external returns (bool drawn);
 
     /// @notice Commits to a verdict: keccak256(abi.encode(id, round, juror, upheld, salt)).
+    /// @custom:misuse A salt that can be guessed gives the verdict away; a lost one costs `dispute.noreveal`.
     function commitVerdict(uint256 id, bytes32 commitment) external;
 
     /// @notice Reveals a verdict, once all have committed or the time is over.
+    /// @custom:misuse Waiting for the last moment of the window risks the penalty, since a block may come too late.
     function revealVerdict(uint256 id, bool upheld, bytes32 salt) external;
 
     /// @notice Ends what can be ended: a challenge without an answer, or a round. Anyone may call it.
+    /// @custom:misuse Pays several receivers: with too little gas it reverts and can be called again.
     function resolve(uint256 id) external;
 
     /// @notice Goes on disabling the payout roots under an upheld challenge, where there were very many.
+    /// @custom:misuse Until it has gone through, roots under the hold stay held but are not disabled.
     function strike(uint256 id) external;
 
     /// @notice Takes stake of a validator that vouched for what a jury found wrong: attested the payout root, or attested the
     /// batch valid though its sample held the receipt. Anyone may call it; the reward goes to the challenger.
     /// @dev A challenge that nobody answered has no verdict: else an accused who stays silent could have honest validators
     /// slashed, and share the reward.
+    /// @custom:misuse Works only after a jury's verdict, and for validators that vouched for this very receipt or root.
     function slashAttester(uint256 id, address validator) external;
 
+    /// @notice A dispute with its parties, state and times.
+    /// @custom:misuse `claim` is what the challenger says, not what the jury computed.
     function dispute(uint256 id) external view returns (Dispute memory);
+    /// @notice Number of disputes; ids run from 1 to it.
+    /// @custom:misuse Closed ones count too.
     function disputeCount() external view returns (uint256);
+    /// @notice Jurors of the present round; empty before the first is drawn.
+    /// @custom:misuse A further round has other jurors: read it again after {DisputeRoundVoided}.
     function jury(uint256 id) external view returns (address[] memory);
     /// @notice Whether a jury found a receipt of the batch wrong; none of its receipts is paid from then on.
+    /// @custom:misuse False for a batch that nobody has challenged: no finding that it is right.
     function isDisabled(uint256 batchId) external view returns (bool);
     /// @notice The open dispute about a receipt, or about a root (sequence 0); 0 if there is none.
+    /// @custom:misuse 0 also once a dispute is over: read its outcome from {dispute}.
     function openDispute(Kind kind, uint256 subject, uint256 sequence) external view returns (uint256);
 }

@@ -8,6 +8,8 @@ interface IInferenceCallback {
     /// @notice Called once by the market with the answer, with at most the gas that the request named.
     /// @dev Check that the caller is the market. If this fails, the answer stands in {IInferenceMarket.InferenceFulfilled} all
     /// the same and the host is paid.
+    /// @custom:misuse Anyone may call it: check that the caller is the market, and act on nothing that a host alone
+    /// could make up.
     function onInference(uint256 requestId, bytes calldata output, bytes32 receiptId) external;
 }
 
@@ -86,6 +88,8 @@ interface IInferenceMarket {
     /// @param host The host that shall answer; 0 for any.
     /// @param deadline Second after which the money goes back; from a minute to 7 days away.
     /// @param callbackGas Gas for the caller's {IInferenceCallback.onInference}; 0 for no callback.
+    /// @custom:misuse The prompt is public for ever. Too little `callbackGas` makes the callback fail, and the host is
+    /// paid all the same.
     function request(
         uint256 model,
         bytes calldata prompt,
@@ -96,6 +100,7 @@ interface IInferenceMarket {
 
     /// @notice Takes a request on for 10 minutes, so that nobody can copy the answer out of the queue of transactions and be
     /// first. Needs the stake of a host.
+    /// @custom:misuse Holds the request back from others: a host that cannot answer within 10 minutes only delays it.
     function accept(uint256 requestId) external;
 
     /// @notice Answers. The caller is the request's host; `receipt` is the one that it will post, with the market as consumer and
@@ -103,6 +108,8 @@ interface IInferenceMarket {
     /// @param prompt The request's prompt; the receipt's prompt hash is keccak256(promptSalt, prompt).
     /// @param output The answer; the receipt's output hash is keccak256(outputSalt, output).
     /// @dev The callback's failure is no obstacle: the host is paid and the answer emitted.
+    /// @custom:misuse The same receipt must be posted to the ledger afterwards, or the fee that was collected is never
+    /// paid out.
     function fulfil(
         uint256 requestId,
         bytes calldata prompt,
@@ -113,10 +120,17 @@ interface IInferenceMarket {
     ) external;
 
     /// @notice Pays a request back after its deadline. Anyone may call it.
+    /// @custom:misuse Pays the requester, whoever calls. A requester that refuses payments finds the amount in {owed}.
     function refund(uint256 requestId) external;
 
+    /// @notice A request with its state.
+    /// @custom:misuse `host` may have let its time run out: compare `acceptedUntil` with the time.
     function requestOf(uint256 requestId) external view returns (Request memory);
+    /// @notice Number of requests; ids run from 1 to it.
+    /// @custom:misuse Closed ones count too.
     function requestCount() external view returns (uint256);
     /// @notice What an answer of so many tokens costs now, in wei, rounded up.
+    /// @custom:misuse The price at this moment; the model's holder can change it before the answer, up to what was paid
+    /// in.
     function quote(uint256 model, uint32 promptTokens, uint32 outputTokens) external view returns (uint256);
 }

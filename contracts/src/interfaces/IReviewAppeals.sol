@@ -30,6 +30,7 @@ interface IReviewAppeals is IPayer {
         uint256 toDefender
     );
 
+    error ZeroAddress();
     error UnknownChallenge(uint256 id, uint256 number);
     /// @notice The contribution's decision is not open to challenges, or not final yet.
     error NotInState(uint256 id, uint8 state, uint8 needed);

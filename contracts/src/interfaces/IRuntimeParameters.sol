@@ -34,12 +34,16 @@ interface IRuntimeParameters {
     error LengthMismatch(uint256 keys, uint256 values);
 
     /// @notice Value of `key`; reverts for an unknown name.
+    /// @custom:misuse May change between two blocks: keep the value with what it decided if it matters later.
     function get(bytes32 key) external view returns (uint256 value);
 
     /// @notice Changes `key` to `value`. Restricted to governance.
+    /// @custom:misuse A change counts for what happens after it, at once: one that breaks a tie between parameters is
+    /// refused, so mind the order.
     function set(bytes32 key, uint256 value) external;
 
     /// @notice Least and greatest value that `key` may take.
+    /// @custom:misuse Ties between parameters may allow less than the bounds say.
     function bounds(bytes32 key) external view returns (uint256 minimum, uint256 maximum);
 
     /// @notice What the value of `key` counts.
@@ -47,9 +51,11 @@ interface IRuntimeParameters {
     function unitOf(bytes32 key) external view returns (Unit);
 
     /// @notice All names.
+    /// @custom:misuse For reading from outside: its cost grows with the number of parameters.
     function keys() external view returns (bytes32[] memory);
 
     /// @notice The fee shares in ppm (data, builder, host, curators, validators) and the part of the data share that
     /// is paid by influence, in one read.
+    /// @custom:misuse The split of now. A batch is paid by the split of its posting, which the ledger keeps.
     function feeSplit() external view returns (uint32[5] memory split, uint32 influencePpm);
 }

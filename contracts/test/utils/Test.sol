@@ -9,6 +9,9 @@ interface Vm {
     function deal(address account, uint256 balance) external;
     function warp(uint256 timestamp) external;
     function roll(uint256 blockNumber) external;
+    function readFile(string calldata path) external view returns (string memory);
+    function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
+    function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
     function setBlockhash(uint256 blockNumber, bytes32 hash) external;
     function chainId(uint256 id) external;
     function etch(address account, bytes calldata code) external;
