@@ -213,27 +213,6 @@ contract SymbolicRewards is Symbolic {
 
 contract SymbolicStakes is Symbolic {
     address private constant ALICE = address(0xA11CE);
-    address private constant TREASURY = address(0x7EA5);
-
-    function check_StakeLessWhatWasSlashedIsWhatCanBeWithdrawn(
-        uint96 asked,
-        uint96 amount
-    ) public {
-        uint256 staked = 1_000 ether;
-        vm.deal(ALICE, staked);
-        vm.startPrank(ALICE);
-        stakes.stake{value: staked}(StakeRoles.OPERATOR);
-        stakes.requestUnstake(StakeRoles.OPERATOR, asked);
-        vm.stopPrank();
-        uint256 slashed = stakes.slash(StakeRoles.OPERATOR, ALICE, amount, TREASURY, "");
-        assert(slashed <= staked / 2 && slashed <= amount);
-        assert(TREASURY.balance == slashed);
-        (uint256 leaving,) = stakes.unbondingOf(StakeRoles.OPERATOR, ALICE);
-        uint256 left = stakes.stakeOf(StakeRoles.OPERATOR, ALICE);
-        assert(left + leaving == staked - slashed);
-        assert(address(stakes).balance == left + leaving);
-        assert(stakes.totalStake(StakeRoles.OPERATOR) == left);
-    }
 
     function check_StakeIsWithdrawnOnceAndNotBeforeItsTime(uint96 staked, uint96 asked, uint32 wait) public {
         vm.deal(ALICE, staked);
