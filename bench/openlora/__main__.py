@@ -7,8 +7,8 @@ use in turn, 0 for the base. ``tokens_per_cpu_s`` is tokens written per CPU seco
 included; ``ttft_ms`` is CPU milliseconds until all 32 have their first token. CPU seconds are of all threads.
 
 Every engine is loaded once, in a process and environment of its own (``bench/openlora/setup.sh``). They then take turns, three
-rounds of them, so that what else the machine does hits all alike; a row is the median of the rounds, ``low`` and ``high``
-their ends.
+rounds of them (BENCH_ROUNDS gives another number), so that what else the machine does hits all alike; a row is the median of the
+rounds, ``low`` and ``high`` their ends.
 vLLM has the allocator and OpenMP library that its documentation names, once with LoRA enabled and, for its base, once without.
 A peer that is not installed is named and left out: llama.cpp always, since it comes as sources only.
 
@@ -36,7 +36,7 @@ from bench.openlora.make import make
 
 RESULTS = ROOT / "bench" / "results" / "openlora.json"
 MODEL_NAME = "Llama 29M, random weights, float32"
-ROUNDS = 3
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 _VLLM = WORK / "vllm" / "bin" / "python"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
@@ -91,7 +91,10 @@ class Worker:
         """Ends the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=60)
+        try:
+            self._process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
         self._log.close()
 
     def _row(self) -> dict[str, object]:
@@ -157,6 +160,12 @@ def compare(counts: tuple[int, ...]) -> list[dict[str, object]]:
                         tokens, seconds = worker.run(count, OUTPUT, number)
                         found.setdefault((worker.name, count), []).append((tokens / seconds, 1000 * first))
                         print(f"… {worker.name}, {count} adapters: {tokens / seconds:.0f}", file=sys.stderr, flush=True)
+            RESULTS.write_text(json.dumps(rows_of(found), indent=1) + "\n")
+    return rows_of(found)
+
+
+def rows_of(found: dict[tuple[str, int], list[tuple[float, float]]]) -> list[dict[str, object]]:
+    """A row for each engine and number of adapters, from each round's (tokens per CPU second, milliseconds)."""
     rows: list[dict[str, object]] = []
     for (name, count), runs in found.items():
         rates = sorted(rate for rate, _ in runs)
@@ -166,6 +175,7 @@ def compare(counts: tuple[int, ...]) -> list[dict[str, object]]:
                 "model": MODEL_NAME,
                 "adapters": count,
                 "batch": BATCH,
+                "rounds": len(runs),
                 "tokens_per_cpu_s": statistics.median(rates),
                 "low": rates[0],
                 "high": rates[-1],
@@ -183,13 +193,16 @@ def main() -> None:
     if not only or "--peers" in only:
         chosen = os.environ.get("BENCH_COUNTS")
         counts = tuple(map(int, chosen.split(","))) if chosen else COUNTS
-        rows = compare(counts) + [row for row in rows if "growth" in row]
+        rows = compare(counts) + [row for row in rows if "table" in row]
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     if not only or "--growth" in only:
         from bench.openlora.growth import grow
 
-        rows = [row for row in rows if "growth" not in row] + grow()
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+        tables = {name for name in only if not name.startswith("--")}
+        rows = [row for row in rows if "table" not in row or (tables and row["table"] not in tables)]
+        for found in grow(tables):
+            rows.append(found)
+            RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     show(rows)
 
 

@@ -1,6 +1,6 @@
-"""How our engine grows: with adapters on disk, batch, rank and context; what a cold adapter costs; what a busy engine makes wait.
+"""How our engine grows: with adapters on disk, batch, rank, context; what a cold adapter costs; how long a busy engine takes.
 
-Run ``python -m bench.openlora --growth``. ``growth`` in a row names the table. Runs that are compared take turns.
+Run ``python -m bench.openlora --growth``, or with some tables' names after it (:func:`grow`). ``growth`` names the table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import LlamaForCausalLM
 from bench.openlora.common import MODEL, cpu_seconds, prompts
 from bench.openlora.make import config
 from openledger.models import BaseModel, load_base
-from openledger.openlora import Engine, EngineLimits, Finished, Piece, Sampling
+from openledger.openlora import Engine, EngineLimits, Piece, Sampling
 from openledger.openlora.adapters import Factors
 from openledger.openlora.shapes import SITES, Dimensions
 
@@ -87,7 +87,7 @@ def row(what: str, **fields: object) -> dict[str, object]:
 
 
 def adapters_on_disk() -> Iterator[dict[str, object]]:
-    """Up to 10,000 adapters of rank 4, asked for evenly over 32 rows by 256 requests of 16 + 32 tokens."""
+    """Up to 10,000 adapters of rank 4, asked for evenly over 32 rows by 128 requests of 16 + 32 tokens."""
     counts = (1, 32, 100, 1_000, 2_000, 10_000)
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_TMP")) as folder:
         limits = EngineLimits(batch=32, waiting=4096, prefix_bytes=0, adapter_bytes=32 << 20, kv_bytes=64 << 20)
@@ -97,7 +97,7 @@ def adapters_on_disk() -> Iterator[dict[str, object]]:
 
             def run(count: int) -> float:
                 asked: list[tuple[str | None, list[int]]]
-                asked = [(str(number * 7919 % count), ids) for number, ids in enumerate(prompts(256, 16))]
+                asked = [(str(number * 7919 % count), ids) for number, ids in enumerate(prompts(128, 16))]
                 found = speed(engine, asked, 32)
                 memory[count] = resident_mib()
                 return found
@@ -140,17 +140,15 @@ def contexts(base: BaseModel) -> Iterator[dict[str, object]]:
     for context in (128, 512, 2048, 4096, 8000):
         with Engine(base, EngineLimits(batch=4, prefix_bytes=0, kv_bytes=4 << 30)) as engine:
             add(engine, 1, 8)
-            ids = prompts(1, context)[0]
-            started = cpu_seconds()
-            stream = engine.generate("0", ids, Sampling(max_tokens=33, logprobs=0))
-            times = [cpu_seconds() for event in stream if isinstance(event, Piece | Finished)]
-            first = times[0] - started
+            asked: list[tuple[str | None, list[int]]] = [("0", prompts(1, context)[0])]
+            first = 1 / speed(engine, asked, 1)
+            both = 33 / speed(engine, asked, 33)
             yield row(
                 "context",
                 adapters=1,
                 batch=1,
                 context=context,
-                tokens_per_cpu_s=32 / (times[-1] - times[0]),
+                tokens_per_cpu_s=32 / (both - first),
                 ttft_ms=1000 * first,
             )
 
@@ -198,23 +196,23 @@ def under_load(base: BaseModel) -> Iterator[dict[str, object]]:
         yield row(what, adapters=48, batch=32, p50_ms=cuts[49], p99_ms=cuts[98])
 
 
-def grow() -> list[dict[str, object]]:
-    """Every table."""
+def grow(only: set[str]) -> Iterator[dict[str, object]]:
+    """The tables of these names, or every table."""
     from bench.openlora.__main__ import turn
 
     torch.set_num_threads(1)
     base = load_base(MODEL)
-    rows: list[dict[str, object]] = []
-    for table in (
-        lambda: under_load(base),
-        lambda: cold_and_warm(base, _MODEL),
-        lambda: cold_and_warm(small_base(), _SMALL),
-        lambda: batches_and_ranks(base),
-        lambda: contexts(base),
-        adapters_on_disk,
-    ):
-        with turn():
-            for found in table():
-                print(f"… {found}", file=sys.stderr, flush=True)
-                rows.append(found)
-    return rows
+    tables: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
+        "cold": lambda: cold_and_warm(base, _MODEL),
+        "cold-small": lambda: cold_and_warm(small_base(), _SMALL),
+        "load": lambda: under_load(base),
+        "batch": lambda: batches_and_ranks(base),
+        "context": lambda: contexts(base),
+        "adapters": adapters_on_disk,
+    }
+    for name, table in tables.items():
+        if not only or name in only:
+            with turn():
+                for found in table():
+                    print(f"… {found}", file=sys.stderr, flush=True)
+                    yield {**found, "table": name}
