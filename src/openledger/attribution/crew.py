@@ -191,7 +191,7 @@ def _cluster(address: str, workers: int) -> Iterator[Any]:
     try:
         _reach(address)
         ray.init(address=address, log_to_driver=False, **(alone if address == LOCAL else {}))
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises plain ones where a node does not start in time
         raise ConfigurationError(f"no Ray cluster at {address!r}: {error}") from error
     try:
         yield ray
