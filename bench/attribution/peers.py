@@ -226,7 +226,7 @@ def bm25(handed: Handed) -> Result:
     return scores.astype(np.float32), built - begun, 1000 * (_clock() - built) / len(handed.queries)
 
 
-def _dattri_task(handed: Handed) -> tuple[Any, list[str], Any, Any]:
+def _dattri_task(handed: Handed) -> tuple[Any, list[str], Callable[[Sequence[Row], int], Any]]:
     from dattri.task import AttributionTask
     from torch.utils.data import DataLoader, TensorDataset
 
@@ -240,26 +240,30 @@ def _dattri_task(handed: Handed) -> tuple[Any, list[str], Any, Any]:
         logits = torch.func.functional_call(model, parameters, kwargs=arguments).logits
         return summed_loss(logits, labels)
 
-    def loader(items: Sequence[Row]) -> Any:
+    def loader(items: Sequence[Row], size: int) -> Any:
         rows = handed.rows(items)
         tensors = [torch.stack([row[key] for row in rows]) for key in ("input_ids", "labels")]
-        return DataLoader(TensorDataset(*tensors), batch_size=4, shuffle=False)
+        return DataLoader(TensorDataset(*tensors), batch_size=size, shuffle=False)
 
-    return AttributionTask(loss, model, state), names, loader(handed.records), loader(handed.queries)
+    return AttributionTask(loss, model, state), names, loader
 
 
 def dattri_datainf(handed: Handed) -> list[Result]:
-    """DataInf layer by layer on the LoRA matrices, one result for each regularisation."""
+    """DataInf layer by layer on the LoRA matrices, one result for each regularisation.
+
+    Its Fisher information takes a batch for one example, so that the records are handed over for it one by one.
+    """
     from dattri.algorithm.influence_function import IFAttributorDataInf
 
-    task, names, records, queries = _dattri_task(handed)
+    task, names, loader = _dattri_task(handed)
     found = []
     for regularization in REGULARIZATIONS:
         attributor = IFAttributorDataInf(task, layer_name=names, regularization=regularization)
         begun = _clock()
-        attributor.cache(records)
+        attributor.cache(loader(handed.records, 1))
         built = _clock()
-        scores = attributor.attribute(records, queries).detach().float().numpy().T.copy()
+        given = loader(handed.records, 20), loader(handed.queries, 20)
+        scores = attributor.attribute(*given).detach().float().numpy().T.copy()
         found.append((scores, built - begun, 1000 * (_clock() - built) / len(handed.queries)))
     return found
 

@@ -44,6 +44,8 @@ from openledger.openlora import Engine, Sampling
 from openledger.primitives import keccak
 
 LENGTH = 64
+_REORDERED = 32
+_ANOTHER = 1000
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,8 @@ class Task:
         kept: which documents each retraining kept [subsets, documents].
         document_losses: loss of each held-out document after each retraining, nats [subsets, queries].
         generation_losses: the same for the adapter's own generations.
+        reordered: trains on the first of these subsets again, with the records in another order, and gives the losses of
+            all queries [subsets, queries]; None where that takes too long.
     """
 
     name: str
@@ -161,6 +165,7 @@ class Task:
     kept: np.ndarray
     document_losses: np.ndarray
     generation_losses: np.ndarray
+    reordered: Callable[[], np.ndarray] | None = None
 
     def adapted(self) -> PeftModel:
         """The base with the final adapter, fresh."""
@@ -219,6 +224,12 @@ def window_task(work: Path, setting: Setting, say: Callable[[str], None] = print
         kept=kept,
         document_losses=losses[:, : len(documents)],
         generation_losses=losses[:, len(documents) :],
+        reordered=lambda: _losses(
+            folder / "reordered",
+            kept[:_REORDERED],
+            lambda mask: trainer.losses(trainer(mask, order=setting.seed + _ANOTHER), queries),
+            say,
+        ),
     )
 
 
@@ -293,6 +304,7 @@ def _losses(
     folder: Path, kept: np.ndarray, retrained: Callable[[np.ndarray], np.ndarray], say: Callable[[str], None]
 ) -> np.ndarray:
     """The queries' losses after each retraining [subsets, queries], taken up where it was stopped."""
+    folder.mkdir(exist_ok=True)
     found = []
     for number, mask in enumerate(kept):
         path = folder / f"subset-{number}.json"
@@ -339,8 +351,12 @@ class Retrainer:
             self._targets[row, max(1, example.prompt_length) : len(tokens)] = tokens[max(1, example.prompt_length) :]
         self._setting = setting
 
-    def __call__(self, weights: np.ndarray, save: Path | None = None) -> dict[str, torch.Tensor]:
+    def __call__(
+        self, weights: np.ndarray, save: Path | None = None, order: int | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The adapter's matrices after training; ``order`` is the seed of the records' order, the task's own if None."""
         setting = self._setting
+        seed = setting.seed if order is None else order
         set_peft_model_state_dict(self.model, self._start)
         self.model.train()
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -352,8 +368,8 @@ class Retrainer:
         weight = torch.as_tensor(weights, dtype=torch.float32)
         for step in range(steps):
             if step % per_epoch == 0:
-                order = np.random.default_rng((setting.seed, step)).permutation(len(self._tokens))
-            batch = order[(step % per_epoch) * setting.batch :][: setting.batch]
+                drawn = np.random.default_rng((seed, step)).permutation(len(self._tokens))
+            batch = drawn[(step % per_epoch) * setting.batch :][: setting.batch]
             rate = setting.rate * min(1.0, (step + 1) / 8) * _schedule(setting.schedule, step / steps)
             optimiser.param_groups[0]["lr"] = rate
             batch = torch.as_tensor(batch)[weight[batch] > 0]
