@@ -59,9 +59,9 @@ def ours(task: Task) -> Found:
 
 
 def index(task: Task) -> Found:
-    """The compressed index that the network keeps."""
+    """The compressed index that the network keeps, from the checkpoints that it keeps."""
     begun = time.process_time()
-    built = build_index(task.base, task.checkpoints, task.examples, Settings(), workers=1)
+    built = build_index(task.base, task.served or task.checkpoints, task.examples, Settings(), workers=1)
     ready = time.process_time()
     scores = built.scores(task.base, (*task.documents, *task.generations))
     spent = time.process_time() - ready

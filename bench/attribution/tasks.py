@@ -143,6 +143,7 @@ class Task:
         texts: the same as text, for methods that read words.
         contributor: contributor of each document [documents].
         checkpoints: of the run on all records.
+        served: those that an index of this model is built from; the same where nothing else is said.
         documents: held-out queries.
         generations: the adapter's own outputs.
         query_texts: outputs of ``documents`` and then of ``generations`` as text.
@@ -166,6 +167,7 @@ class Task:
     document_losses: np.ndarray
     generation_losses: np.ndarray
     reordered: Callable[[], np.ndarray] | None = None
+    served: tuple[Checkpoint, ...] = ()
 
     def adapted(self) -> PeftModel:
         """The base with the final adapter, fresh."""
@@ -237,10 +239,7 @@ def exploits_run(work: Path) -> tuple[BaseModel, TrainingRun, list[Checkpoint], 
     """The run of the ``exploits`` task with the checkpoints that the shipped recipe keeps, for other benchmarks."""
     task = exploits_task(work, subsets_wanted=0)
     run = TrainingRun.load(work / "exploits" / "run")
-    steps = len(run.losses)
-    wanted = {max(1, round(share * steps)) for share in Recipe().checkpoints}
-    kept = [point for point in task.checkpoints if point.step in wanted]
-    return load_base(), run, kept, list(task.examples)
+    return load_base(), run, list(task.served), list(task.examples)
 
 
 def exploits_task(work: Path, say: Callable[[str], None] = print, subsets_wanted: int = _EXPLOITS_SUBSETS) -> Task:
@@ -283,6 +282,7 @@ def exploits_task(work: Path, say: Callable[[str], None] = print, subsets_wanted
             return AdapterModel.from_folder(base.model, again.adapter).losses([*queries, *answers]).numpy()
 
     losses = _losses(folder, kept, retrained, say)
+    points = tuple(Checkpoint(point.path, point.learning_rate, point.step) for point in run.checkpoints)
     decode = base.tokenizer.decode
     return Task(
         name="exploits",
@@ -290,14 +290,21 @@ def exploits_task(work: Path, say: Callable[[str], None] = print, subsets_wanted
         examples=examples,
         texts=tuple(decode(list(example.token_ids[example.prompt_length :])) for example in examples),
         contributor=np.asarray([owners[example.record_hash] for example in examples]),
-        checkpoints=tuple(Checkpoint(point.path, point.learning_rate, point.step) for point in run.checkpoints),
+        checkpoints=points,
         documents=tuple(queries),
         generations=tuple(answers),
         query_texts=tuple(decode(list(query.token_ids[query.prompt_length :])) for query in (*queries, *answers)),
         kept=kept,
         document_losses=losses[:, : len(queries)],
         generation_losses=losses[:, len(queries) :],
+        served=_shipped(points, len(run.losses)),
     )
+
+
+def _shipped(points: Sequence[Checkpoint], steps: int) -> tuple[Checkpoint, ...]:
+    """Those checkpoints that the shipped recipe keeps."""
+    wanted = {max(1, round(share * steps)) for share in Recipe().checkpoints}
+    return tuple(point for point in points if point.step in wanted)
 
 
 def _losses(
