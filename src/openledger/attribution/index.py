@@ -80,7 +80,7 @@ class Settings:
     """
 
     damping: float = 0.1
-    sketch: int = 131071
+    sketch: int = 262_139
     components: int = 768
     variance: float = 0.99
     ridge: float = 1.0

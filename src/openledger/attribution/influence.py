@@ -54,5 +54,5 @@ def influence(
         checkpoints,
         records,
         queries,
-        settings or Settings(ridge=3.0, sketch=262_139, largest_rotation=4096),
+        settings or Settings(ridge=3.0, largest_rotation=4096),
     )
