@@ -27,6 +27,7 @@ from web3.types import EventData, TxParams, TxReceipt, Wei
 from openledger.chain.artifacts import Artifact, error_types, load_artifact
 from openledger.chain.deployment import Deployment
 from openledger.primitives import (
+    TOTAL_SUPPLY,
     ChainError,
     ConfigurationError,
     Domain,
@@ -453,7 +454,6 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(name: str, value: Any) -> str:
-    """Large amounts are wei: they are shown in OPEN."""
-    return (
-        format_open(value) + " OPEN" if isinstance(value, int) and value >= 10**15 and name != "value" else str(value)
-    )
+    """Amounts from a thousandth of an OPEN to the whole supply are wei and shown in OPEN; larger numbers are ids."""
+    amount = isinstance(value, int) and 10**15 <= value <= TOTAL_SUPPLY and name != "value"
+    return f"{format_open(value)} OPEN" if amount else str(value)

@@ -50,10 +50,10 @@ def attribution_rows(found: Mapping[str, Any]) -> dict[str, str]:
             low, high = (float(end) for end in spans["interval"])
             rows["LDS of verbatim spans, records"] = f"{float(spans['lds']):.2f} (95%: {low:.2f} to {high:.2f})"
         if (left_out := found.get("left_out")) is not None:
-            rows["error of a contributor left out"] = (
+            rows["Error with a contributor left out"] = (
                 f"{float(left_out['error']):.2f} of the real changes, correlation {float(left_out['correlation']):.2f}"
             )
-        rows["measured by"] = (
+        rows["Measured by"] = (
             f"{int(found['retrainings'])} retrainings at each level, {int(found['questions'])} answers of the model"
         )
     except (KeyError, TypeError, ValueError) as error:
