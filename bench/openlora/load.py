@@ -82,7 +82,7 @@ async def stream(client: httpx.AsyncClient, number: int) -> dict[str, Any]:
 
 async def drive(url: str, process: int) -> dict[str, Any]:
     """A warm-up, the streams, and then more than the queue takes."""
-    limits = httpx.Limits(max_connections=None)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)  # as many clients, each with its own
     headers = {"Authorization": "Bearer anyone"}
     async with httpx.AsyncClient(base_url=url, timeout=900, limits=limits, headers=headers) as client:
         await asyncio.gather(*(stream(client, number) for number in range(8)))
