@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, text
 
 from openledger.node.home import Home
 from tests.postgres import postgres_server
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # how fast a machine draws examples says nothing about what is tested
 
 COMMAND = [sys.executable, "-m", "openledger.cli"]
 _INTERRUPT_AFTER = "contributions"

@@ -30,12 +30,14 @@ def test_a_refusal_comes_as_the_contracts_own_error(network: Network) -> None:
         network.chain.send(actor, call, WEI_PER_OPEN)
     assert caught.value.name == "StakeBelowMinimum"
     assert caught.value.arguments == {"stake": WEI_PER_OPEN, "minimum": 1_000 * WEI_PER_OPEN}
-    assert str(caught.value) == "StakeBelowMinimum(stake=1 OPEN, minimum=1,000 OPEN)"
+    assert str(caught.value) == (
+        "the contract refused: stake below minimum, with stake 1 OPEN and minimum 1,000 OPEN (StakeBelowMinimum)"
+    )
     assert network.chain.nonce(actor.address) == 0
 
 
 def test_a_refused_read_is_decoded_too(network: Network) -> None:
-    with pytest.raises(RevertError, match=r"UnknownDatanet\(datanet=999999\)"):
+    with pytest.raises(RevertError, match=r"unknown datanet, with datanet 999999 \(UnknownDatanet\)"):
         network.chain.call(network.chain.contract("DatanetRegistry").functions.datanet(999_999))
 
 

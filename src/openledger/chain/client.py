@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import RemoteDisconnected
 from typing import Any, TypeVar
 
@@ -398,8 +399,7 @@ def decode_revert(data: bytes) -> RevertError:
         if known is not None:
             values = decode([kind for _, kind in known.arguments], data[4:])
             arguments = {name: _plain(value) for (name, _), value in zip(known.arguments, values, strict=True)}
-            shown = ", ".join(f"{name}={_shown(name, value)}" for name, value in arguments.items())
-            return RevertError(f"{known.name}({shown})", name=known.name, arguments=arguments)
+            return RevertError(_sentence(known.name, arguments), name=known.name, arguments=arguments)
         if data[:4] == bytes.fromhex("08c379a0"):
             (reason,) = decode(["string"], data[4:])
             return RevertError(str(reason), name="Error", arguments={"reason": reason})
@@ -451,6 +451,18 @@ def _says(error: Exception, *words: str) -> bool:
 
 def _plain(value: Any) -> Any:
     return to_hex(value) if isinstance(value, bytes) else value
+
+
+def _sentence(name: str, arguments: Mapping[str, Any]) -> str:
+    """A contract's error in words, with its values, and its name for those who look it up."""
+    values = [f"{_words(key)} {_shown(key, value)}" for key, value in arguments.items()]
+    told = " and ".join([", ".join(values[:-1]), values[-1]] if len(values) > 1 else values)
+    return f"the contract refused: {_words(name)}{f', with {told}' if told else ''} ({name})"
+
+
+def _words(name: str) -> str:
+    """``StakeBelowMinimum`` as ``stake below minimum``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name).lower()
 
 
 def _shown(name: str, value: Any) -> str:
