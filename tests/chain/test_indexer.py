@@ -13,7 +13,7 @@ import pytest
 from openledger.chain import Chain, Deployment, Indexer
 from openledger.chain.artifacts import creation_code
 from openledger.chain.deployment import ZERO_ADDRESS
-from openledger.chain.indexer import CHECKPOINTS_KEPT, ChainEvent
+from openledger.chain.indexer import ChainEvent
 from openledger.primitives import ConfigurationError, NotFoundError, StorageError, UnreachableError, to_hex
 from openledger.storage import CheckpointRecord, Database
 from tests.chain.conftest import Network
@@ -157,14 +157,12 @@ def test_a_span_is_written_whole_or_not_at_all(
 
 
 def test_old_checkpoints_are_dropped_and_a_deeper_reorganisation_reads_everything_again(
-    chain: Chain, database: Database, monkeypatch: pytest.MonkeyPatch
+    chain: Chain, database: Database
 ) -> None:
-    assert CHECKPOINTS_KEPT > 100
-    monkeypatch.setattr("openledger.chain.indexer.CHECKPOINTS_KEPT", 3)
     _wrap(chain, 1)
     before = rpc(chain.rpc_url, "evm_snapshot")
     _wrap(chain, 2, 3, 4, 5, 6, 7)
-    indexer = Indexer(chain, database, span=1)
+    indexer = Indexer(chain, database, span=1, checkpoints=3)
     indexer.sync()
     with database.session() as session:
         assert session.query(CheckpointRecord).count() == 3

@@ -11,7 +11,7 @@ import pytest
 
 from openledger.datanets import load_datanet, load_records
 from openledger.node.server import Server
-from openledger.primitives import WEI_PER_OPEN, InputError, NotFoundError, OpenLedgerError
+from openledger.primitives import WEI_PER_OPEN, InputError, NotFoundError, RevertError
 from tests.cli.conftest import Run
 
 pytestmark = pytest.mark.chain
@@ -59,7 +59,7 @@ def test_a_wrong_challenge_loses_its_bond_to_the_defender_and_the_jury(run: Run,
 def test_a_challenged_decision_is_not_final_before_the_appeal(run: Run, rows: Path) -> None:
     number = decided(run, rows)
     run("datanet", "challenge", number, 2, "--as", "ada")
-    with pytest.raises(OpenLedgerError, match="AppealPending"):
+    with pytest.raises(RevertError, match="AppealPending"):
         run("datanet", "finalise", number)
     assert [row["number"] for row in run("datanet", "challenges", number)] == [1]
 
@@ -86,7 +86,7 @@ def test_rows_are_counted_from_one_and_a_reviewer_takes_no_side(run: Run, rows: 
         run("datanet", "challenge", number, 0, "--as", "ada")
     with pytest.raises(InputError, match="there is none at 3"):
         run("datanet", "challenge", number, 4, "--as", "ada")
-    with pytest.raises(OpenLedgerError, match="PartyIsReviewer"):
+    with pytest.raises(RevertError, match="PartyIsReviewer"):
         run("datanet", "challenge", number, 1, "--as", "rosa")
     with pytest.raises(NotFoundError, match="nobody"):
         run("datanet", "challenge", number, 1, "--as", "nobody")
@@ -95,7 +95,7 @@ def test_rows_are_counted_from_one_and_a_reviewer_takes_no_side(run: Run, rows: 
 def test_a_removed_record_is_in_no_later_version(run: Run) -> None:
     record = run("datanet", "records", 1, "--status", "accepted")["rows"][0]["hash"]
     before = run("datanet", "anchor", 1)
-    with pytest.raises(OpenLedgerError, match="Not"):
+    with pytest.raises(RevertError, match="Not"):
         run("datanet", "remove", record, "--as", "boris")
     stone = run("datanet", "remove", record, "--as", "ada")
     assert stone["version"] == before["number"] + 1
@@ -142,7 +142,7 @@ def test_access_that_was_not_paid_for_is_taken_back(run: Run, server: Server, gr
     friend = server.node.keys.address("consumer")
     assert run("access", "allow", granted, friend, "--days", 1)["access"]
     assert not run("access", "revoke", granted, friend)["access"]
-    with pytest.raises(OpenLedgerError, match="GrantIsPaid"):
+    with pytest.raises(RevertError, match="GrantIsPaid"):
         run("access", "revoke", granted, server.node.keys.address("ada"))
     with pytest.raises(NotFoundError, match="no request 77"):
         run("access", "grant", granted, 77)
@@ -172,12 +172,12 @@ def test_an_account_is_made_paid_and_staked(run: Run, server: Server) -> None:
     address = run("account", "new", "gina")["address"]
     assert run("account", "new", "gina")["address"] == address
     assert int(run("account", "send", "gina", 3_000, "--as", "community")["balance"]) == 3_000 * WEI_PER_OPEN
-    with pytest.raises(OpenLedgerError, match="StakeBelowMinimum"):
+    with pytest.raises(RevertError, match="StakeBelowMinimum"):
         run("account", "stake", "reviewer", 500, "--as", "gina")
     assert run("account", "stake", "reviewer", 2_000, "--as", address)["active"]
     leaving = run("account", "unstake", "reviewer", 2_000, "--as", "gina")
     assert (leaving["staked"], leaving["leaving"]) == ("0", str(2_000 * WEI_PER_OPEN))
-    with pytest.raises(OpenLedgerError, match="StillUnbonding"):
+    with pytest.raises(RevertError, match="StillUnbonding"):
         run("account", "withdraw", "reviewer", "--as", "gina")
     server.node.devchain.warp(8 * 86_400)
     assert run("account", "withdraw", "reviewer", "--as", "gina")["leaving"] == "0"

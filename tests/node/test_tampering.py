@@ -86,6 +86,22 @@ def test_a_changed_list_of_shares_is_found(node: OpenLedger, receipt: str) -> No
 
 @pytest.mark.slow
 @pytest.mark.chain
+@pytest.mark.parametrize(("moved", "passes"), [(1_000, True), (2_000, False)])
+def test_another_processor_may_move_a_share_a_little_and_no_more(
+    node: OpenLedger, receipt: str, moved: int, passes: bool
+) -> None:
+    body = node.public_body(receipt)
+    record, ppm = body["shares"][0]
+    body["shares"][0] = [record, ppm - moved]
+    body["residual_ppm"] += moved
+    assert "influence" in failed(audit(receipt, Tampered(node, body=body)))
+    found = failed(audit(receipt, Tampered(node, body=body), other_processor=True))
+    assert ("influence" not in found) is passes
+    assert "shares root" in found
+
+
+@pytest.mark.slow
+@pytest.mark.chain
 @pytest.mark.parametrize("field", ["prompt_hash", "output_hash"])
 def test_a_changed_prompt_or_answer_is_found(node: OpenLedger, receipt: str, field: str) -> None:
     body = node.public_body(receipt)

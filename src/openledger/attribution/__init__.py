@@ -16,9 +16,10 @@ from openledger.attribution.index import InfluenceIndex, Measurement, Settings, 
 from openledger.attribution.influence import influence
 from openledger.attribution.shares import Shares, gain_ppm, shares
 from openledger.attribution.spans import Span, SpanIndex
-from openledger.attribution.verify import Verdict, verify
+from openledger.attribution.verify import OTHER_PROCESSOR_PPM, Verdict, verify
 
 __all__ = [
+    "OTHER_PROCESSOR_PPM",
     "AdapterModel",
     "Audit",
     "Checkpoint",

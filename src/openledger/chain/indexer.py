@@ -35,7 +35,6 @@ from openledger.storage import CheckpointRecord, Database, EventRecord
 
 _LOG = logging.getLogger(__name__)
 
-CHECKPOINTS_KEPT = 256
 _STATE = "indexer.genesis"
 _LONGEST_PAUSE = 60.0
 
@@ -83,12 +82,16 @@ class Indexer:
         database: where they go; it holds the events of one chain.
         span: most blocks read at once; fewer where the node refuses so many.
         confirmations: blocks that must lie on a block before it is read.
+        checkpoints: how many blocks are remembered by hash, to find where a reorganisation began; a deeper one means reading
+            everything again.
 
     Raises:
         ConfigurationError: the chain has no deployment, or the database holds the events of another chain.
     """
 
-    def __init__(self, chain: Chain, database: Database, *, span: int = 2_000, confirmations: int = 0) -> None:
+    def __init__(
+        self, chain: Chain, database: Database, *, span: int = 2_000, confirmations: int = 0, checkpoints: int = 256
+    ) -> None:
         if chain.deployment is None:
             raise ConfigurationError("an indexer needs to know where the contracts are; give the chain its deployment")
         indexed = database.state(_STATE)
@@ -104,6 +107,7 @@ class Indexer:
         self._names = {address.lower(): name for name, address in chain.deployment.addresses.items()}
         self._most = self._span = span
         self._confirmations = confirmations
+        self._checkpoints = checkpoints
 
     def sync(self) -> Progress:
         """Reads up to the chain's last block that has enough confirmations.
@@ -220,7 +224,7 @@ class Indexer:
             oldest = session.scalars(
                 select(CheckpointRecord.number)
                 .order_by(CheckpointRecord.number.desc())
-                .offset(CHECKPOINTS_KEPT - 1)
+                .offset(self._checkpoints - 1)
                 .limit(1)
             ).first()
             if oldest is not None:

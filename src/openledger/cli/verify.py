@@ -26,6 +26,13 @@ def verify(
     url: Annotated[
         str, typer.Option("--url", help="A node to fetch public data from; the one on --home if left out.")
     ] = "",
+    other_processor: Annotated[
+        bool,
+        typer.Option(
+            "--other-processor",
+            help="This processor is of another kind than the host's, so let shares differ by 0.15% of the answer.",
+        ),
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -33,7 +40,13 @@ def verify(
     with network(home, url=url) as client, errors.status("recomputing …"):
         from openledger.node.audit import audit
 
-        report = audit(receipt, client, base=load_settings().base or None, private_body=private)
+        report = audit(
+            receipt,
+            client,
+            base=load_settings().base or None,
+            private_body=private,
+            other_processor=other_processor,
+        )
     if json:
         print_json(report.to_json())
     else:

@@ -17,6 +17,7 @@ from openledger.primitives import (
     NotFoundError,
     OpenLedgerError,
     PaymentError,
+    RevertError,
     SignatureError,
 )
 
@@ -30,6 +31,7 @@ _ERRORS: Mapping[int, type[OpenLedgerError]] = {
     401: SignatureError,
     402: PaymentError,
     404: NotFoundError,
+    409: RevertError,
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from openledger.attribution import OTHER_PROCESSOR_PPM
 from openledger.chain import Chain, Deployment
 from openledger.node.events import EventLog
 from openledger.node.library import Library
@@ -125,7 +126,14 @@ def opened(
         yield Opened(_claimed_id(receipt, body, chain), body, chain, blobs, library, shelf, given)
 
 
-def audit(receipt: str, source: PublicSource, *, base: str | None = None, private_body: Path | None = None) -> Report:
+def audit(
+    receipt: str,
+    source: PublicSource,
+    *,
+    base: str | None = None,
+    private_body: Path | None = None,
+    other_processor: bool = False,
+) -> Report:
     """Recomputes one receipt from what a node publishes and the chain, trusting neither.
 
     Args:
@@ -133,13 +141,17 @@ def audit(receipt: str, source: PublicSource, *, base: str | None = None, privat
         source: a node; everything that it sends is checked against hashes on the chain.
         base: the base model by folder or hub id; None for the one that ships.
         private_body: a file that opens the prompt and output hashes, where they are not published.
+        other_processor: let shares differ by ``OTHER_PROCESSOR_PPM``, since the host's processor is of another kind.
 
     Raises:
         NotFoundError: there is no such receipt.
         InputError: a file is malformed.
     """
     with opened(receipt, source, base=base, private_body=private_body) as facts:
-        return _report(facts.chain, facts.blobs, facts.digest, facts.body, facts.private, facts.shelf.recompute)
+        return _report(
+            facts.chain, facts.blobs, facts.digest, facts.body, facts.private, facts.shelf.recompute,
+            tolerance_ppm=OTHER_PROCESSOR_PPM if other_processor else 0,
+        )  # fmt: skip
 
 
 def verify_here(node: Node, name: str) -> list[Check]:
@@ -163,9 +175,10 @@ def _report(
     private: Callable[[bytes], PrivateBody],
     recompute: Recompute,
     reader: TermsReader | None = None,
+    tolerance_ppm: int = 0,
 ) -> Report:
     sources = PlainSources(chain, blobs, lambda _digest: body, private, recompute)
-    return _shown(verify_receipt(digest, sources, reader=reader))
+    return _shown(verify_receipt(digest, sources, tolerance_ppm=tolerance_ppm, reader=reader))
 
 
 def _private(given: PrivateBody | None, blobs: BlobStore, private_hash: bytes) -> PrivateBody:

@@ -31,6 +31,7 @@ from openledger.primitives import (
     OpenLedgerError,
     OverloadedError,
     PaymentError,
+    RevertError,
     SignatureError,
 )
 from openledger.studio.api_types import ChatRequest, CompletionRequest
@@ -41,6 +42,7 @@ _STATUS: tuple[tuple[type[OpenLedgerError], int, str, str], ...] = (
     (SignatureError, 401, "invalid_request_error", "invalid_api_key"),
     (PaymentError, 402, "insufficient_quota", "insufficient_quota"),
     (NotFoundError, 404, "invalid_request_error", "model_not_found"),
+    (RevertError, 409, "invalid_request_error", "refused_on_chain"),
     (OverloadedError, 429, "rate_limit_error", "overloaded"),
     (CancelledError, 499, "invalid_request_error", "cancelled"),
 )
