@@ -263,7 +263,7 @@ def dattri_datainf(handed: Handed) -> list[Result]:
         with torch.no_grad():  # it differentiates by itself; without this every example's graph stays in memory
             attributor.cache(loader(handed.records, 1))
             built = _clock()
-            scores = attributor.attribute(loader(handed.records, 20), loader(handed.queries, 20))
+            scores = attributor.attribute(loader(handed.records, 100), loader(handed.queries, 20))
         scores = scores.float().numpy().T.copy()
         found.append((scores, built - begun, 1000 * (_clock() - built) / len(handed.queries)))
     return found

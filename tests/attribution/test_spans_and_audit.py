@@ -101,6 +101,8 @@ def test_an_audit_that_is_stopped_goes_on_and_trains_nothing_twice(tmp_path: Pat
 def test_an_audit_without_enough_to_go_by_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least 3"):
         audit(world(), list(range(20)), lambda _: [0.0] * 6, tmp_path / "a", retrainings=2)
+    with pytest.raises(InputError, match="2 retrainings tell nothing"):
+        audit(world(), list(range(20)), lambda _: [0.0] * 6, tmp_path / "a", contributor_retrainings=2)
     with pytest.raises(InputError, match="do not fit"):
         audit(world(), [1, 2], lambda _: [0.0] * 6, tmp_path / "b")
     with pytest.raises(InputError, match="not finite"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from openledger.node.server import Server
-from openledger.primitives import WEI_PER_OPEN, NotFoundError, OpenLedgerError
+from openledger.primitives import WEI_PER_OPEN, InputError, NotFoundError, OpenLedgerError
 from tests.cli.conftest import Run
 from tests.small import BOOTSTRAP
 
@@ -13,6 +13,9 @@ pytestmark = pytest.mark.chain
 
 
 def test_a_host_is_listed_with_its_stake_and_retires(run: Run, server: Server) -> None:
+    for address in ("javascript:alert(1)", "https://", "host.example/v1", "http://a b/", "http://[::1"):
+        with pytest.raises(InputError, match="is no address of a host"):
+            run("host", "register", address)
     [row] = run("host", "register", "http://127.0.0.1:8600/v1", "--profile", "two cores")
     assert (row["listed"], row["party"]["address"]) == (True, server.node.host.address)
     with pytest.raises(OpenLedgerError, match="HostNotActive"):

@@ -27,6 +27,7 @@ from openledger.primitives.canonical import canonical_bytes, parse_json
 from openledger.primitives.errors import InputError, StorageError
 from openledger.primitives.hashing import keccak, to_hex
 
+_FEWEST = 3
 FEWEST_CONTRIBUTORS = 4
 """Fewer have too few halves to tell anything."""
 
@@ -132,12 +133,13 @@ def audit(
         raise InputError(
             f"scores of shape {scores.shape} do not fit {len(contributors)} records; two are needed at least"
         )
-    if retrainings < 3:
-        raise InputError(f"{retrainings} retrainings tell nothing; use at least 3")
+    halves = retrainings if contributor_retrainings is None else contributor_retrainings
+    for number in (retrainings, halves or _FEWEST):
+        if number < _FEWEST:
+            raise InputError(f"{number} retrainings tell nothing; use at least {_FEWEST}")
     names = sorted({str(name) for name in contributors})
     owner = np.asarray([names.index(str(name)) for name in contributors])
     plans = {"records": subsets(scores.shape[1], retrainings, seed)}
-    halves = retrainings if contributor_retrainings is None else contributor_retrainings
     if len(names) >= FEWEST_CONTRIBUTORS and halves:
         plans["contributors"] = subsets(len(names), halves, seed + 1)[:, owner]
     if losses is not None:

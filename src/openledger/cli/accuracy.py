@@ -20,10 +20,10 @@ def audit(
     work: Annotated[Path, typer.Option(help="Folder for results; a stopped audit goes on from there.")] = Path(
         "build/audit"
     ),
-    retrainings: Annotated[int, typer.Option(help="Trainings on random halves of the records.")] = 16,
-    contributor_retrainings: Annotated[int, typer.Option(help="And on halves of the contributors.")] = 16,
+    retrainings: Annotated[int, typer.Option(min=3, help="Trainings on random halves of the records.")] = 16,
+    contributor_retrainings: Annotated[int, typer.Option(min=0, help="And on halves of the contributors.")] = 16,
     leave_out: Annotated[bool, typer.Option(help="Leave out each contributor once, too.")] = False,
-    questions: Annotated[int, typer.Option(help="How many of the model's answers are judged.")] = 40,
+    questions: Annotated[int, typer.Option(min=1, help="How many of the model's answers are judged.")] = 40,
     propose: Annotated[
         str, typer.Option(help="Publish the outcome and propose, with this reason, that the network accepts it.")
     ] = "",

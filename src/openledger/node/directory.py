@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 from openledger.chain import Chain, KeyStore, Role
 from openledger.node import views
@@ -50,8 +51,10 @@ class Directory:
         """Lists an account as a host at ``uri``; ``profile`` is what it says of its hardware and terms, and is published.
 
         Raises:
+            InputError: ``uri`` is no address on the web.
             RevertError: ``HostNotActive`` without a host's stake.
         """
+        _check_address(uri, "a host")
         wallet = self._keys.find(account)
         hashed = self._blobs.put_json({"profile": profile}) if profile else bytes(32)
         list_host(self._chain, wallet, uri, hashed)
@@ -87,11 +90,13 @@ class Directory:
         """Publishes an agent's registration file, registers the agent, and sets its model and price in wei.
 
         Raises:
-            InputError: it has no name.
+            InputError: it has no name, or an endpoint that is no address on the web.
             RevertError: ``UnknownModel``; the agent is registered by then and has no model.
         """
         if not name.strip():
             raise InputError("an agent needs a name that people find it by")
+        if endpoint:
+            _check_address(endpoint, "an agent")
         owner = self._keys.find(account)
         file = self._blobs.put_json(registration_file(name, description, endpoint))
         number = register_agent(self._chain, owner, f"blob:{to_hex(file)}")
@@ -138,3 +143,14 @@ class Directory:
             price=found.price,
             active=found.active,
         )
+
+
+def _check_address(uri: str, whose: str) -> None:
+    """Raises InputError unless ``uri`` is what a browser can safely follow: http or https, and a host."""
+    try:
+        parts = urlsplit(uri)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and uri.isprintable() and " " not in uri
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InputError(f"{uri!r} is no address of {whose}; give one such as https://host.example/v1")
