@@ -126,11 +126,11 @@ def _draw(node: Views, view: ModelView) -> None:
                             Tag("dt", name)
                             Tag("dd", value)
                 else:
-                    paragraph(
-                        "Not audited: half of the share that influence may decide is paid by it. "
-                        f"Measure it with `openledger attribution audit {view.name}`.",
-                        "muted",
-                    )
+                    paragraph("Not audited, so that influence decides half of what it may. Measure it with", "muted")
+                    command = f"openledger attribution audit {view.name}"
+                    with div("line"):
+                        Tag("code", command)
+                        copy_button(command, "command")
             with card("Training loss"):
                 if view.loss_curve:
                     last = view.loss_curve[-1]
