@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from openledger.chain import Chain
 from openledger.primitives import InputError, NotFoundError
+from openledger.storage import BlobStore
 
-
-class Blobs(Protocol):
-    """What is looked up by hash."""
-
-    def get_json(self, digest: bytes) -> Any:
-        """The JSON value whose canonical bytes hash to ``digest``."""
-        ...
+_LOG = logging.getLogger(__name__)
 
 
 def evaluation_hash(chain: Chain, model: int) -> bytes:
@@ -24,7 +20,7 @@ def evaluation_hash(chain: Chain, model: int) -> bytes:
     return accepted if any(accepted) else bytes(chain.call(registry.model(model))[0][5])
 
 
-def attribution_of(chain: Chain, blobs: Blobs, model: int) -> dict[str, Any] | None:
+def attribution_of(chain: Chain, blobs: BlobStore, model: int) -> dict[str, Any] | None:
     """What the evaluation that holds says of the attribution's accuracy (``node.accuracy.report``); None: not audited."""
     try:
         document = blobs.get_json(evaluation_hash(chain, model))
@@ -32,6 +28,16 @@ def attribution_of(chain: Chain, blobs: Blobs, model: int) -> dict[str, Any] | N
         return None
     found = document.get("attribution") if isinstance(document, Mapping) else None
     return dict(found) if isinstance(found, Mapping) else None
+
+
+def accuracy_of(chain: Chain, blobs: BlobStore, model: int) -> dict[str, str]:
+    """The same in words; empty where nobody audited it, or what was accepted is no audit that can be read."""
+    found = attribution_of(chain, blobs, model)
+    try:
+        return {} if found is None else attribution_rows(found)
+    except InputError as error:
+        _LOG.warning("model %d: %s", model, error)
+        return {}
 
 
 def attribution_rows(found: Mapping[str, Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from openledger import governance
 from openledger.chain import Chain, Indexer
 from openledger.modelfactory import with_accuracy
 from openledger.node import views
-from openledger.node.evaluations import attribution_of, attribution_rows, evaluation_hash
+from openledger.node.evaluations import accuracy_of, evaluation_hash
 from openledger.node.events import EventLog, Log
 from openledger.node.library import ContributionState, Library, Placed
 from openledger.primitives import NotFoundError, OpenLedgerError, from_hex, to_hex
@@ -259,8 +259,7 @@ class Reader:
         ).call()
         meta: dict[str, Any] = row.meta
         fees = [body.receipt.fee for body in self._receipts.bodies(0) if body.receipt.model == row.id]
-        audited = attribution_of(self._chain, self._blobs, row.id)
-        accuracy = attribution_rows(audited) if audited else {}
+        accuracy = accuracy_of(self._chain, self._blobs, row.id)
         return views.ModelView(
             id=row.id,
             name=row.name,
