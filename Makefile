@@ -99,8 +99,8 @@ bench-counterfactual: $(READY) ## Estimated counterfactuals beside real retraini
 bench-attribution: $(READY) ## Attribution methods beside each other, against real retraining; two hours of one core the first time
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.attribution
 
-bench-attribution-scale: $(READY) ## Scoring up to ten million records, and a query beside generating its answer
-	$(BIN)/python -m bench.attribution.scale
+bench-attribution-scale: $(READY) ## Scoring up to ten million records, and a query beside generating its answer; of a node's model with MODEL=HOME/work/model-1
+	$(BIN)/python -m bench.attribution.scale $(if $(MODEL),--model $(MODEL))
 
 bench-attribution-drift: $(READY) ## Shares under other instruction sets, for a model that a node has unpacked: MODEL=HOME/work/model-1
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.attribution.drift --model $(MODEL)

@@ -22,7 +22,8 @@ from openledger.primitives.hashing import to_hex
 
 OTHER_PROCESSOR_PPM = 1_500
 """Tolerance for a recomputation on another kind of processor. The gain is stated in steps of 1,000 ppm, so that an answer on
-an edge may move by one; other instruction sets moved shares by up to 272 ppm besides (``bench/attribution/drift.py``)."""
+an edge may move by one; other instruction sets moved the shares of one answer in 40 by up to 528 ppm, the others' by up to
+137 (``bench/attribution/drift.py``). It is not wider, so that nobody can hide more behind it."""
 
 
 @dataclass(frozen=True, slots=True)
