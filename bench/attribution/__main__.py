@@ -16,7 +16,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +210,33 @@ def main() -> None:
                     value = {"task": task.name, "method": method, "error": str(error)}
                 print(json.dumps(value), flush=True)
                 _keep(value)
+    print(table(json.loads(RESULTS.read_text())))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The result file as the table in docs/attribution.md, in Markdown."""
+    head = (
+        "task",
+        "method",
+        "LDS, held-out documents",
+        "LDS, own generations",
+        "build, CPU-s",
+        "query, CPU-ms",
+        "bytes per record",
+    )
+    lines = [head, ("---",) * len(head)]
+    for one in rows:
+        if "error" in one:
+            lines.append((one["task"], one["method"], "not run to its end", "", "", "", ""))
+            continue
+        scores = (
+            f"{one[f'lds_{name}']:.2f} ({one[f'lds_{name}_interval'][0]:.2f} to {one[f'lds_{name}_interval'][1]:.2f})"
+            for name in ("documents", "generations")
+        )
+        costs = (one.get(name) for name in ("build_cpu_s", "query_cpu_ms", "bytes_per_record"))
+        shown = ("" if cost is None else f"{cost:.1f}" if 0 < cost < 10 else f"{cost:.0f}" for cost in costs)
+        lines.append((one["task"], one["method"], *scores, *shown))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _keep(value: dict[str, Any]) -> None:
