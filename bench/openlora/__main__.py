@@ -207,14 +207,19 @@ def main() -> None:
 
 
 def show(rows: list[dict[str, object]]) -> None:
-    """The rows as a table."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*names)
+    """The rows in a table for each thing that was measured, with the columns that it has."""
+    groups: dict[tuple[object, object], list[dict[str, object]]] = {}
     for row in rows:
-        table.add_row(
-            *(f"{row[name]:,.1f}" if isinstance(row.get(name), float) else str(row.get(name, "")) for name in names)
-        )
-    Console(width=200).print(table)
+        groups.setdefault((row.get("table", "beside its peers"), row["model"]), []).append(row)
+    for (title, model), group in groups.items():
+        names = [
+            name for name in dict.fromkeys(name for row in group for name in row) if name not in ("table", "model")
+        ]
+        table = Table(*names, title=f"{title}: {model}", title_justify="left")
+        for row in group:
+            cells = (row.get(name, "") for name in names)
+            table.add_row(*(f"{cell:,.1f}" if isinstance(cell, float) else str(cell) for cell in cells))
+        Console(width=160).print(table)
 
 
 if __name__ == "__main__":
