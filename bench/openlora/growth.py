@@ -21,7 +21,7 @@ from bench.openlora.common import MODEL, cpu_seconds, prompts
 from bench.openlora.make import config
 from openledger.models import BaseModel, load_base
 from openledger.openlora import Engine, EngineLimits, Piece, Sampling
-from openledger.openlora.adapters import Factors
+from openledger.openlora.adapters import Change, Factors
 from openledger.openlora.shapes import SITES, Dimensions
 
 _MODEL = "Llama 29M, random weights, float32"
@@ -46,7 +46,7 @@ def random_factors(size: Dimensions, rank: int, seed: int) -> Factors:
         for site in _SEVEN:
             inputs, outputs = size.site(site)
             a = torch.randn(rank, inputs, generator=generator).mul_(0.02)
-            found[layer, site] = (a, torch.randn(outputs, rank, generator=generator).mul_(0.02))
+            found[layer, site] = Change(a, torch.randn(outputs, rank, generator=generator).mul_(0.02))
     return found
 
 

@@ -103,8 +103,13 @@ def random_adapter(base: BaseModel, folder: Path, *, seed: int = 0, **settings: 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "lora_" in name:
-                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+            noise = 0.1 * torch.randn(parameter.shape, generator=generator)
+            if "magnitude" in name:
+                parameter.mul_(1 + 3 * noise)
+            elif "lora_" in name:
+                parameter.copy_(noise)
+            elif "bias" in name and parameter.requires_grad:
+                parameter.data = parameter + noise
     model.eval().requires_grad_(False)
     model.save_pretrained(str(folder), save_embedding_layers=False)
     return model

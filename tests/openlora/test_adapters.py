@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,8 +43,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("sound") / "adapter")
 
 
-def store(path: Path, **limits: int) -> AdapterStore:
-    return AdapterStore(path / "store", SIZE, BASE, AdapterLimits(**limits))
+def linear(_layer: int, site: str) -> tuple[torch.Tensor, None]:
+    inputs, outputs = SIZE.site(site)
+    return torch.ones(outputs, inputs), None
+
+
+def store(path: Path, **limits: Any) -> AdapterStore:
+    return AdapterStore(path / "store", SIZE, BASE, AdapterLimits(**limits), linear)
 
 
 def test_an_adapter_is_kept_once_under_the_hash_of_its_content(sound: Path, tmp_path: Path) -> None:
@@ -58,10 +64,10 @@ def test_the_file_gives_the_factors_back_with_their_scaling(sound: Path, tmp_pat
     stored = store(tmp_path).take(sound)
     given_, found = read_factors(sound, SIZE, BASE, AdapterLimits()), unpack(stored.open(), stored.layout)
     assert found.keys() == given_.keys()
-    for key, (a, b) in given_.items():
-        assert torch.equal(found[key][0][:3], a)
-        assert torch.equal(found[key][1][:, :3], b)
-        assert not found[key][0][3:].any()
+    for key, change in given_.items():
+        assert torch.equal(found[key].a[:3], change.a)
+        assert torch.equal(found[key].b[:, :3], change.b)
+        assert not found[key].a[3:].any()
 
 
 def change_tensor(name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Path], None]:
@@ -119,7 +125,11 @@ WEIGHTS = "adapter_model.safetensors"
         (write_bytes("adapter_config.json", b"{"), "not JSON"),
         (change_config(peft_type="IA3"), "only LoRA"),
         (change_config(r=7), "gives self_attn"),
-        (change_config(lora_alpha="many"), "finite number"),
+        (change_config(lora_alpha="many"), "must be a number"),
+        (change_config(lora_alpha=10**400), "must be a number"),
+        (change_config(alpha_pattern={r"(?:(.)|(..)|(...))*\3\4.?\5(?<=[A-Z])": 3}), "takes too long"),
+        (change_config(init_lora_weights="pissa_niter_4"), "changes the base's weights"),
+        (change_config(use_dora=True), "lacks its magnitude"),
         (change_config(lora_alpha=1e999), "JSON"),
         (change_config(revision="0x" + "22" * 32), "trained on the base 0x22"),
         (change_config(alpha_pattern={"(": 3}), "regular expression"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from openledger.models import pinned
-from openledger.openlora.adapters import AdapterStore, StoredAdapter
+from openledger.openlora.adapters import AdapterLimits, AdapterStore, StoredAdapter
 from openledger.openlora.decoder import Chunk, Decoder, stable_rows
 from openledger.openlora.residents import Resident, ResidentAdapters
 from tests.openlora.models import ALL, ARCHITECTURES, random_adapter, random_base
@@ -36,6 +37,10 @@ def run(decoder: Decoder, prompt: list[int], adapter: Resident | None, then: lis
     return torch.stack(logits)
 
 
+def store(path: Path, decoder: Decoder, **limits: Any) -> AdapterStore:
+    return AdapterStore(path / "store", decoder.dimensions, "0x", AdapterLimits(**limits), decoder.linear)
+
+
 def resident(stored: StoredAdapter) -> Resident:
     found = ResidentAdapters(1 << 30, 1 << 30).take(stored)
     assert found is not None
@@ -55,7 +60,7 @@ def test_logits_are_those_of_transformers_and_peft(name: str, tmp_path: Path) ->
         right = base.model(tokens).logits[0, len(PROMPT) - 1 :]
         assert close(run(decoder, PROMPT, None, THEN), right)
         oracle = random_adapter(base, tmp_path / "peft")
-        stored = AdapterStore(tmp_path / "store", decoder.dimensions, "0x").take(tmp_path / "peft")
+        stored = store(tmp_path, decoder).take(tmp_path / "peft")
         adapted = oracle(tokens).logits[0, len(PROMPT) - 1 :]
         assert not close(adapted, right)
         assert close(run(decoder, PROMPT, resident(stored), THEN), adapted)
@@ -69,16 +74,25 @@ def test_logits_are_those_of_transformers_and_peft(name: str, tmp_path: Path) ->
         {"target_modules": ["k_proj", "lm_head"], "r": 5},
         {"target_modules": ALL, "r": 4, "rank_pattern": {"q_proj": 12}, "alpha_pattern": {"layers.1.mlp.up_proj": 3}},
         {"target_modules": ALL, "r": 2, "layers_to_transform": [1]},
+        {"target_modules": ALL, "r": 4, "use_dora": True},
+        {"target_modules": ["v_proj", "up_proj", "lm_head"], "r": 3, "use_dora": True, "use_rslora": True},
+        {"target_modules": ALL, "r": 4, "use_dora": True, "bias": "all"},
+        {"target_modules": ["q_proj", "down_proj"], "bias": "all"},
+        {"target_modules": ["q_proj", "down_proj"], "bias": "lora_only"},
+        {"target_modules": ["q_proj", "down_proj"], "lora_bias": True},
     ],
-    ids=["q and v", "rsLoRA", "head", "patterns", "one layer"],
+    ids=[
+        *("q and v", "rsLoRA", "head", "patterns", "one layer", "DoRA", "DoRA on some modules and the head"),
+        *("DoRA with all biases", "all biases", "biases of its modules", "biases of the up-projections"),
+    ],
 )
 def test_any_modules_ranks_and_scalings_are_served_as_peft_serves_them(
     settings: dict[str, object], tmp_path: Path
 ) -> None:
-    base = random_base()
+    base = random_base("llama with biases")
     decoder = Decoder(base.model, most_rows=8)
     oracle = random_adapter(base, tmp_path / "peft", **settings)
-    stored = AdapterStore(tmp_path / "store", decoder.dimensions, "0x").take(tmp_path / "peft")
+    stored = store(tmp_path, decoder).take(tmp_path / "peft")
     with pinned(), torch.inference_mode():
         right = oracle(torch.tensor([PROMPT + THEN])).logits[0, len(PROMPT) - 1 :]
         assert close(run(decoder, PROMPT, resident(stored), THEN), right)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from openledger.primitives import InputError, ModelError, NotFoundError, Overloa
 from tests.openlora.models import gpt2_base, random_adapter, random_base
 
 LIMITS = EngineLimits(batch=8, chunk=16, prefix_bytes=1 << 20)
-ADAPTERS = {"a": 8, "b": 8, "wide": 20, "c": 8}
+ADAPTERS: dict[str, dict[str, Any]] = {"a": {}, "b": {}, "wide": {"r": 20}, "c": {}, "dora": {"use_dora": True}}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,8 @@ def base() -> BaseModel:
 @pytest.fixture(scope="module")
 def folders(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("adapters")
-    for seed, (name, rank) in enumerate(ADAPTERS.items()):
-        random_adapter(base, root / name, seed=seed, r=rank)
+    for seed, (name, settings_) in enumerate(ADAPTERS.items()):
+        random_adapter(base, root / name, seed=seed, **settings_)
     return {name: root / name for name in ADAPTERS}
 
 
@@ -78,11 +79,11 @@ HOW = [
 
 
 def test_an_answer_is_bitwise_the_same_alone_and_in_any_batch(engine: Engine) -> None:
-    names = [None, "a", "b", "wide", "c"]
-    requests = [(names[n % 5], prompt(n, 3 + 13 * n % 70)) for n in range(40)]
+    names = [None, "a", "b", "wide", "c", "dora"]
+    requests = [(names[n % 6], prompt(n, 3 + 13 * n % 70)) for n in range(40)]
     how = [HOW[n % len(HOW)] for n in range(40)]
     together = engine.generate_many(requests, how)
-    for place in (0, 3, 7, 12, 21, 33, 38):
+    for place in (0, 3, 5, 7, 12, 22, 35, 38):
         alone = engine.complete(*requests[place], how[place])
         assert alone == together[place]
         assert alone.logprobs == together[place].logprobs
@@ -136,6 +137,10 @@ def test_an_ensemble_changes_the_base_by_the_weighted_sum(
         right = model.generate(input_ids=torch.tensor([ids]), max_new_tokens=12, do_sample=False, pad_token_id=0)
     assert list(engine.complete("ab", ids, Sampling(max_tokens=12)).token_ids) == right[0, len(ids) :].tolist()
     engine.remove("ab")
+    engine.combine("dora alone", {"dora": 1.0, "a": 0.0})
+    how = Sampling(max_tokens=12)
+    assert engine.complete("dora alone", ids, how).token_ids == engine.complete("dora", ids, how).token_ids
+    engine.remove("dora alone")
     with pytest.raises(NotFoundError, match="'ab'"):
         engine.complete("ab", ids, Sampling())
 
@@ -164,17 +169,27 @@ def test_adapters_come_and_go_while_requests_run(base: BaseModel, folders: dict[
         assert busy.adapters == {"a"}
 
 
-def test_dora_and_other_architectures_run_through_peft(base: BaseModel, tmp_path: Path) -> None:
-    oracle = random_adapter(base, tmp_path / "dora", use_dora=True)
+def test_dora_is_answered_in_one_batch_with_plain_adapters(base: BaseModel, tmp_path: Path, engine: Engine) -> None:
+    oracle = random_adapter(base, tmp_path / "dora", seed=4, use_dora=True)
+    ids = prompt(2)
+    with pinned(), torch.inference_mode():
+        right = oracle.generate(input_ids=torch.tensor([ids]), max_new_tokens=8, do_sample=False, pad_token_id=0)
+    answers = engine.generate_many([("a", ids), ("dora", ids), (None, ids)], Sampling(max_tokens=8))
+    assert list(answers[1].token_ids) == right[0, len(ids) :].tolist()
+    assert len({answer.token_ids for answer in answers}) == 3
+
+
+def test_whole_modules_and_other_architectures_run_through_peft(base: BaseModel, tmp_path: Path) -> None:
+    oracle = random_adapter(base, tmp_path / "whole", modules_to_save=["lm_head"])
     ids = prompt(2)
     with pinned(), torch.inference_mode():
         right = oracle.generate(input_ids=torch.tensor([ids]), max_new_tokens=8, do_sample=False, pad_token_id=0)
     with Engine(base, LIMITS) as mixed:
-        mixed.add("dora", tmp_path / "dora")
-        answers = mixed.generate_many([("dora", ids), (None, ids)], Sampling(max_tokens=8))
+        mixed.add("whole", tmp_path / "whole")
+        answers = mixed.generate_many([("whole", ids), (None, ids)], Sampling(max_tokens=8))
         assert list(answers[0].token_ids) == right[0, len(ids) :].tolist()
         assert answers[0] != answers[1]
-        mixed.remove("dora")
+        mixed.remove("whole")
     with Engine(gpt2_base()) as other:
         assert other.fallback == "its architecture is gpt2"
         assert len(other.complete(None, ids, Sampling(max_tokens=5)).token_ids) == 5
@@ -186,11 +201,11 @@ def test_int8_weights_give_nearly_the_same_logits_and_bits_that_no_batch_changes
     how = Sampling(max_tokens=6, logprobs=20)
     with Engine(shipped.path, replace(LIMITS, weights="int8")) as small, Engine(shipped, LIMITS) as whole:
         random_adapter(shipped, tmp_path / "a", lora_alpha=1)
-        random_adapter(shipped, tmp_path / "dora", use_dora=True)
+        random_adapter(shipped, tmp_path / "whole", modules_to_save=["lm_head"])
         for engine in (small, whole):
             engine.add("a", tmp_path / "a")
         with pytest.raises(ModelError, match="int8 lets go"):
-            small.add("dora", tmp_path / "dora")
+            small.add("whole", tmp_path / "whole")
         found, right = small.complete("a", ids, how), whole.complete("a", ids, how)
         first, other = dict(found.logprobs[0].top), dict(right.logprobs[0].top)
         assert max(abs(first[token] - other[token]) for token in set(first) & set(other)) < 0.2

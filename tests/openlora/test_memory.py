@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openledger.openlora.adapters import AdapterStore, Factors, StoredAdapter
+from openledger.openlora.adapters import AdapterStore, Change, Factors, StoredAdapter
 from openledger.openlora.caches import Caches
 from openledger.openlora.residents import Resident, ResidentAdapters
 from openledger.openlora.shapes import Dimensions
@@ -44,7 +44,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> list[StoredAdapter]:
 
 def factors(seed: int, rank: int) -> Factors:
     generator = torch.Generator().manual_seed(seed)
-    return {(0, "o"): (torch.randn(rank, 16, generator=generator), torch.randn(16, rank, generator=generator))}
+    return {(0, "o"): Change(torch.randn(rank, 16, generator=generator), torch.randn(16, rank, generator=generator))}
 
 
 @settings(deadline=None)

@@ -1,8 +1,12 @@
 """Adapters on disk: read and checked in peft's format, kept as one flat, pre-scaled, memory-mapped file named by its hash.
 
-Nothing that an uploader sends is trusted: sizes are looked at before anything is read, only safetensors are opened, files
-must lie in the folder, and every tensor must have the base's shapes and finite values. What the fused path does not express
-(DoRA, biases, whole modules, embeddings) is told by :class:`NeedsMerging`, and served by the fallback engine.
+Nothing that an uploader sends is trusted: shapes and sizes are looked at before any number is read, only safetensors are
+opened, files must lie in the folder, and every tensor must have the base's shapes and finite values.
+
+DoRA (https://arxiv.org/abs/2402.09353) makes the weights m (W + sBA) / |W + sBA|, row by row. With g = m / |W + sBA| that is
+g y + g s B A x for what the base computes, y: a gain for each output beside the factors. Biases are a shift for each output. So
+both are served in one batch with plain adapters. What cannot be said in this way (whole modules, embeddings) is told by
+:class:`NeedsMerging`, and served by the fallback engine.
 """
 
 from __future__ import annotations
@@ -13,50 +17,96 @@ import mmap
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import regex
 import torch
-from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError, safe_open
 
-from openledger.openlora.shapes import MODULES, RANKS, SITES, Dimensions, Layout, bucket
+from openledger.openlora.shapes import DTYPES, MODULES, RANKS, SITES, Dimensions, Layout, Precision, bucket
 from openledger.primitives import InputError, ModelError, NotFoundError, keccak_file, parse_json, to_hex
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 _HEADER = 4096
-_FORMAT = "openledger-lora-1"
+_FORMAT = "openledger-lora-2"
 _MOST_CONFIG_BYTES = 1 << 20
 _MOST_HEADER_BYTES = 16 << 20
-_KEY = re.compile(r"base_model\.model\.(?:model\.layers\.(\d+)\.([a-z_.]+)|(lm_head))\.lora_(A|B)\.weight")
+_MOST_PATTERNS = 1024
+_MOST_PATTERN = 256
+_PATTERN_SECONDS = 2.0
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_PARTS = {
+    "lora_A.weight": "A",
+    "lora_B.weight": "B",
+    "lora_B.bias": "bias of B",
+    "lora_magnitude_vector": "magnitude",
+    "lora_magnitude_vector.weight": "magnitude",
+    "bias": "bias",
+    "base_layer.bias": "bias",
+}
+_KEY = re.compile(
+    r"base_model\.model\.(?:model\.layers\.(0|[1-9][0-9]{0,5})\.([a-z_]+\.[a-z_]+)|(lm_head))\.("
+    + "|".join(map(re.escape, _PARTS))
+    + ")"
+)
 _SITE_OF = {module: site for site, module in MODULES.items()}
+# At the start of training these take a part of the base's weights into the factors, so the adapter belongs to other weights.
+_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
-Factors = dict[tuple[int, str], tuple[torch.Tensor, torch.Tensor]]
-"""(layer, site) → (A [r, input], B [output, r] with the scaling in it); the head's layer is the number of layers."""
+
+class Change(NamedTuple):
+    """What an adapter makes of a linear layer's output y for the input x: gain * y + shift + B A x.
+
+    Attributes:
+        a: [r, input]; r may be 0.
+        b: [output, r], with the scaling in it.
+        gain: [output]; None for 1.
+        shift: [output]; None for 0.
+    """
+
+    a: torch.Tensor
+    b: torch.Tensor
+    gain: torch.Tensor | None = None
+    shift: torch.Tensor | None = None
+
+
+Factors = dict[tuple[int, str], Change]
+"""By (layer, site); the head's layer is the number of layers."""
+
+Linears = Callable[[int, str], tuple[torch.Tensor, torch.Tensor | None]]
+"""(layer, site) → the base's weights [output, input] and bias [output], if any."""
 
 
 class NeedsMerging(ModelError):
-    """A sound LoRA adapter that is more than down- and up-projections; peft can run it."""
+    """A sound LoRA adapter that is more than a change of linear layers' outputs; peft can run it."""
 
 
 @dataclass(frozen=True)
 class AdapterLimits:
-    """What an operator accepts.
+    """What an operator accepts, and how it is kept.
 
     Attributes:
         rank: the highest rank.
         file_bytes: the largest safetensors file.
+        precision: of the factors in the store and in memory. float32 is exact; bfloat16 takes half and int8 (a scale for each
+            rank) a quarter of the memory, and rounds: not what receipts are recomputed with.
     """
 
     rank: int = 256
     file_bytes: int = 2 << 30
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if not 1 <= self.rank <= RANKS[-1]:
             raise InputError(f"the rank limit is {self.rank}; it must be from 1 to {RANKS[-1]}")
+        if self.precision not in DTYPES:
+            raise InputError(f"the adapters' precision is {self.precision!r}; it must be {', '.join(DTYPES)}")
 
 
 @dataclass(frozen=True)
@@ -95,13 +145,22 @@ class AdapterStore:
         dimensions: the base model's.
         base: the base model's digest in hex, to refuse adapters that name another.
         limits: what is accepted.
+        linears: the base's weights, without which DoRA and biases are not taken.
     """
 
-    def __init__(self, folder: Path, dimensions: Dimensions, base: str, limits: AdapterLimits | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dimensions: Dimensions,
+        base: str,
+        limits: AdapterLimits | None = None,
+        linears: Linears | None = None,
+    ) -> None:
         self._folder = folder
         self._dimensions = dimensions
         self._base = base
         self._limits = limits or AdapterLimits()
+        self._linears = linears
         folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, source: Path) -> StoredAdapter:
@@ -112,7 +171,7 @@ class AdapterStore:
             ModelError: it is broken, too large, not finite, or made for another base.
             NeedsMerging: it is sound and only peft can run it.
         """
-        return self.put(read_factors(source, self._dimensions, self._base, self._limits))
+        return self.put(read_factors(source, self._dimensions, self._base, self._limits, self._linears))
 
     def combine(self, parts: Sequence[tuple[StoredAdapter, float]]) -> StoredAdapter:
         """One adapter that changes the base by the weighted sum of what the parts change it by.
@@ -124,17 +183,9 @@ class AdapterStore:
             raise InputError("an ensemble needs at least one adapter, each with a finite weight")
         joined: Factors = {}
         for stored, weight in parts:
-            for key, (a, b) in unpack(stored.open(), stored.layout).items():
-                before = joined.get(key)
-                joined[key] = (
-                    (a, b * weight)
-                    if before is None
-                    else (
-                        torch.cat((before[0], a)),
-                        torch.cat((before[1], b * weight), dim=1),
-                    )
-                )
-        rank = max(len(a) for a, _ in joined.values())
+            for key, change in unpack(stored.open(), stored.layout).items():
+                joined[key] = _sum(joined.get(key), change, weight)
+        rank = max(len(change.a) for change in joined.values())
         if rank > self._limits.rank:
             raise InputError(
                 f"the ensemble's ranks sum to {rank}, above the limit of {self._limits.rank}; leave some out"
@@ -143,10 +194,23 @@ class AdapterStore:
 
     def put(self, factors: Factors) -> StoredAdapter:
         """Writes factors; the same factors give the same file."""
-        rank = max(len(a) for a, _ in factors.values())
+        rank = max(len(change.a) for change in factors.values())
         sites = tuple(site for site in SITES if any(name == site for _, name in factors))
-        layout = Layout(self._dimensions, bucket(rank), sites)
-        head = json.dumps({"format": _FORMAT, "rank": layout.rank, "sites": sites, "size": layout.size}, sort_keys=True)
+        affine = {site for (_, site), change in factors.items() if change.gain is not None or change.shift is not None}
+        layout = Layout(
+            self._dimensions, bucket(rank), sites, tuple(sorted(affine, key=SITES.index)), self._limits.precision
+        )
+        head = json.dumps(
+            {
+                "format": _FORMAT,
+                "rank": layout.rank,
+                "sites": sites,
+                "affine": layout.affine,
+                "precision": layout.precision,
+                "size": layout.size,
+            },
+            sort_keys=True,
+        )
         descriptor, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
         part = Path(name)
         try:
@@ -166,65 +230,114 @@ class AdapterStore:
 
 
 def pack(factors: Factors, layout: Layout) -> torch.Tensor:
-    """The flat vector [layout.size] of the factors, ranks padded with zeros."""
+    """The flat vector [layout.size] of the factors, ranks padded with zeros and what is not changed with gains of 1."""
     flat = torch.zeros(layout.size)
+    room = flat[layout.start :].view(DTYPES[layout.precision])
     for layer, site, block, up in layout.places():
-        if (layer, site) in factors:
-            a, b = factors[layer, site]
-            at = block.offset + up.part * layout.rank * block.inputs
-            flat[at : at + a.numel()] = a.reshape(-1)
-            flat[up.offset : up.offset + b.numel()] = b.t().reshape(-1)
+        change = factors.get((layer, site))
+        width = up.end - up.start
+        if up.affine >= 0:
+            gain, shift = (change.gain, change.shift) if change is not None else (None, None)
+            flat[up.affine : up.affine + width] = 1 if gain is None else gain
+            flat[up.affine + width : up.affine + 2 * width] = 0 if shift is None else shift
+        if change is None:
+            continue
+        a, b = change.a, change.b.t()
+        if up.scales >= 0:
+            a, of_a = _codes(a)
+            b, of_b = _codes(b)
+            flat[up.scales : up.scales + len(a)] = of_a * of_b
+        at = block.offset + up.part * layout.rank * block.inputs
+        room[at : at + a.numel()] = a.reshape(-1)
+        room[up.offset : up.offset + b.numel()] = b.reshape(-1)
     return flat
 
 
 def unpack(flat: torch.Tensor, layout: Layout) -> Factors:
     """The factors of a flat vector, at the bucket's rank."""
     found: Factors = {}
+    room = flat[layout.start :].view(DTYPES[layout.precision])
     for layer, site, block, up in layout.places():
-        at = block.offset + up.part * layout.rank * block.inputs
-        a = flat[at : at + layout.rank * block.inputs].view(layout.rank, block.inputs)
-        b = flat[up.offset : up.offset + layout.rank * (up.end - up.start)].view(layout.rank, -1).t()
-        if a.any() and b.any():
-            found[layer, site] = (a, b)
+        at, width = block.offset + up.part * layout.rank * block.inputs, up.end - up.start
+        a = room[at : at + layout.rank * block.inputs].view(layout.rank, block.inputs).float()
+        b = room[up.offset : up.offset + layout.rank * width].view(layout.rank, -1).t().float()
+        if up.scales >= 0:
+            b = b * flat[up.scales : up.scales + layout.rank]
+        gain = shift = None
+        if up.affine >= 0:
+            gain, shift = flat[up.affine : up.affine + 2 * width].view(2, width)
+        if (a.any() and b.any()) or (gain is not None and shift is not None and ((gain != 1).any() or shift.any())):
+            found[layer, site] = Change(a, b, gain, shift)
     return found
 
 
-def read_factors(folder: Path, dimensions: Dimensions, base: str, limits: AdapterLimits) -> Factors:
+def _codes(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """int8 codes of [r, n], symmetric and nearest, and the scale of each row."""
+    scale = rows.abs().amax(dim=1).clamp_min(1e-30) / 127
+    return (rows / scale[:, None]).round().to(torch.int8), scale
+
+
+def _sum(before: Change | None, change: Change, weight: float) -> Change:
+    """What both change together, the second times ``weight``."""
+    a, b, gain, shift = change
+    if gain is not None and shift is not None:
+        gain, shift = 1 + weight * (gain - 1), weight * shift
+    if before is None:
+        return Change(a, b * weight, gain, shift)
+    if gain is None or shift is None:
+        gain, shift = before.gain, before.shift
+    elif before.gain is not None and before.shift is not None:
+        gain, shift = gain + before.gain - 1, shift + before.shift
+    return Change(torch.cat((before.a, a)), torch.cat((before.b, b * weight), dim=1), gain, shift)
+
+
+def read_factors(
+    folder: Path, dimensions: Dimensions, base: str, limits: AdapterLimits, linears: Linears | None = None
+) -> Factors:
     """An adapter's factors from a folder in peft's format, checked.
 
     Raises:
         NotFoundError: a file is missing.
         ModelError: what is wrong with it, with the value.
-        NeedsMerging: it is sound and only peft can run it.
+        NeedsMerging: it is sound and only peft can run it; without ``linears`` that includes DoRA and biases.
     """
-    config = _config(folder, base)
-    weights = _checked_file(folder, WEIGHTS, limits.file_bytes)
-    _check_header(weights)
-    try:
-        with safe_open(weights, framework="pt", device="cpu") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{weights} is no safetensors file: {_line(error)}") from error
-    if config.get("use_dora"):
-        raise NeedsMerging("it is a DoRA adapter, whose norms depend on the base's weights")
-    halves: dict[tuple[int, str], dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        key, half = _place(name, dimensions)
-        if not tensor.is_floating_point():
-            raise ModelError(f"the tensor {name} is {tensor.dtype}: factors are floating-point numbers")
-        value = tensor.float()
-        if not torch.isfinite(value).all():
-            raise ModelError(f"the tensor {name} holds values that are not finite; train the adapter again")
-        halves.setdefault(key, {})[half] = value
-    factors: Factors = {}
-    for (layer, site), pair in sorted(halves.items()):
-        factors[layer, site] = _scaled(layer, site, pair, dimensions, config, limits)
+    config = read_config(folder, base)
+    if config.get("fan_in_fan_out"):
+        raise ModelError(f"{folder / CONFIG} sets fan_in_fan_out, which none of this base's layers has")
+    for name, what in (("modules_to_save", "whole modules"), ("trainable_token_indices", "tokens")):
+        if config.get(name) not in (None, [], {}):
+            raise NeedsMerging(f"it changes {what} of the base besides its factors")
+    for name in ("alora_invocation_tokens", "use_qalora", "arrow_config"):
+        if config.get(name):
+            raise NeedsMerging(f"it uses {name}")
+    if linears is None and (config.get("use_dora") or config.get("lora_bias") or config.get("bias", "none") != "none"):
+        raise NeedsMerging("its DoRA norms or biases depend on the base's weights")
+
+    def place(name: str, shape: Sequence[int]) -> tuple[tuple[int, str], str]:
+        key, part = _place(name, dimensions)
+        _check_shape(key, part, shape, dimensions, limits)
+        return key, part
+
+    parts: dict[tuple[int, str], dict[str, torch.Tensor]] = {}
+    with open_weights(folder, limits) as tensors:
+        places = {name: place(name, tensors.shape(name)) for name in tensors.names}
+        for name, (key, part) in places.items():
+            if part in parts.setdefault(key, {}):
+                raise ModelError(f"the tensor {name} tells the {part} of {_module(key)} again; keep one")
+            parts[key][part] = tensors.read(name)
+    patterns = Patterns(config)
+    factors = {key: _change(key, parts[key], config, patterns, linears) for key in sorted(parts)}
     if not factors:
-        raise ModelError(f"{weights} holds no factors of this base's modules; it changes nothing")
+        raise ModelError(f"{folder / WEIGHTS} holds no factors of this base's modules; it changes nothing")
     return factors
 
 
-def _config(folder: Path, base: str) -> dict[str, Any]:
+def read_config(folder: Path, base: str) -> dict[str, Any]:
+    """An adapter's configuration, for whose base and method of training this project can answer.
+
+    Raises:
+        NotFoundError, ModelError: there is none, or what is wrong with it.
+    """
     path = _checked_file(folder, CONFIG, _MOST_CONFIG_BYTES)
     try:
         config = parse_json(path.read_bytes())
@@ -235,15 +348,74 @@ def _config(folder: Path, base: str) -> dict[str, Any]:
     named = config.get("revision")
     if isinstance(named, str) and named.startswith("0x") and named != base:
         raise ModelError(f"the adapter in {folder} was trained on the base {named}, not on {base}; load that base")
-    if config.get("fan_in_fan_out"):
-        raise ModelError(f"{path} sets fan_in_fan_out, which none of this base's layers has")
-    for name, what in (("bias", "biases"), ("modules_to_save", "whole modules"), ("trainable_token_indices", "tokens")):
-        if config.get(name) not in (None, "none", [], {}):
-            raise NeedsMerging(f"it changes {what} of the base besides its factors")
-    for name in ("alora_invocation_tokens", "use_qalora", "lora_bias", "arrow_config"):
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(_CHANGING_STARTS):
+        raise ModelError(
+            f"{path} says init_lora_weights {start!r}, which changes the base's weights; save the adapter with "
+            "path_initial_model_for_weight_conversion"
+        )
+    if config.get("bias") not in (None, "none", "all", "lora_only"):
+        raise ModelError(f"{path} says bias {_short(config['bias'])}; it must be none, all or lora_only")
+    for name in ("layer_replication", "megatron_config", "target_parameters"):
         if config.get(name):
-            raise NeedsMerging(f"it uses {name}")
+            raise ModelError(f"{path} sets {name}, which is not served")
     return config
+
+
+class Tensors:
+    """The tensors of a safetensors file, of which only the header was read."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.names: tuple[str, ...] = tuple(file.keys())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Its shape.
+
+        Raises:
+            ModelError: it holds no floating-point numbers.
+        """
+        tensor = self._file.get_slice(name)
+        if tensor.get_dtype() not in _FLOATS:
+            raise ModelError(
+                f"the tensor {_short(name)} is {tensor.get_dtype()}: it must be of floating-point numbers, "
+                f"one of {', '.join(_FLOATS)}"
+            )
+        return tuple(tensor.get_shape())
+
+    def read(self, name: str) -> torch.Tensor:
+        """Its values as float32.
+
+        Raises:
+            ModelError: one is not finite.
+        """
+        value: torch.Tensor = self._file.get_tensor(name).float()
+        if not torch.isfinite(value).all():
+            raise ModelError(f"the tensor {name} holds values that are not finite; train the adapter again")
+        return value
+
+
+@contextmanager
+def open_weights(folder: Path, limits: AdapterLimits) -> Iterator[Tensors]:
+    """An adapter's weights.
+
+    Raises:
+        NotFoundError, ModelError: there are none, or what is wrong with the file.
+    """
+    path = _checked_file(folder, WEIGHTS, limits.file_bytes)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        declared = int.from_bytes(file.read(8), "little")
+    if size < 8 or declared > min(size - 8, _MOST_HEADER_BYTES):
+        raise ModelError(
+            f"{path} is no safetensors file: it declares a header of {declared:,} bytes and has {size:,} in all "
+            f"(headers above {_MOST_HEADER_BYTES:,} bytes are refused)"
+        )
+    try:
+        with safe_open(path, framework="pt", device="cpu") as opened:
+            yield Tensors(opened)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is no safetensors file: {' '.join(str(error).split())[:200]}") from error
 
 
 def _checked_file(folder: Path, name: str, most: int) -> Path:
@@ -260,79 +432,150 @@ def _checked_file(folder: Path, name: str, most: int) -> Path:
     return path
 
 
-def _check_header(path: Path) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        declared = int.from_bytes(file.read(8), "little")
-    if size < 8 or declared > min(size - 8, _MOST_HEADER_BYTES):
-        raise ModelError(
-            f"{path} is no safetensors file: it declares a header of {declared:,} bytes and has {size:,} in all "
-            f"(headers above {_MOST_HEADER_BYTES:,} bytes are refused)"
-        )
-
-
 def _place(name: str, dimensions: Dimensions) -> tuple[tuple[int, str], str]:
-    """((layer, site), A or B) of a tensor's name."""
+    """((layer, site), what of it) of a tensor's name."""
     found = _KEY.fullmatch(name)
     if found is None:
         if any(part in name for part in ("lora_embedding", "embed_tokens", ".base_layer.")):
             raise NeedsMerging("it brings embeddings or weights of its own")
-        raise ModelError(f"the tensor {name!r} belongs to no module of this base; was it trained on another?")
-    layer, module, head, half = found.groups()
+        raise ModelError(f"the tensor {_short(name)} belongs to no module of this base; was it trained on another?")
+    layer, module, head, part = found.groups()
     if head:
-        return (dimensions.layers, "head"), half
+        return (dimensions.layers, "head"), _PARTS[part]
     site = _SITE_OF.get(module)
     if site is None or int(layer) >= dimensions.layers:
         raise ModelError(
-            f"the tensor {name!r} belongs to no module of this base, which has {dimensions.layers} layers; "
+            f"the tensor {_short(name)} belongs to no module of this base, which has {dimensions.layers} layers; "
             "was it trained on another?"
         )
-    return (int(layer), site), half
+    return (int(layer), site), _PARTS[part]
+
+
+def _module(key: tuple[int, str]) -> str:
+    layer, site = key
+    return MODULES[site] if site == "head" else f"model.layers.{layer}.{MODULES[site]}"
+
+
+def _check_shape(
+    key: tuple[int, str], part: str, shape: Sequence[int], dimensions: Dimensions, limits: AdapterLimits
+) -> None:
+    inputs, outputs = dimensions.site(key[1])
+    needed: tuple[int | None, ...] = {"A": (None, inputs), "B": (outputs, None)}.get(part, (outputs,))
+    if len(shape) != len(needed) or any(want not in (None, have) for want, have in zip(needed, shape, strict=True)):
+        wanted = ", ".join("r" if want is None else str(want) for want in needed)
+        raise ModelError(f"the {part} of {_module(key)} has the shape {list(shape)}; this base needs [{wanted}]")
+    rank = next((have for want, have in zip(needed, shape, strict=True) if want is None), 1)
+    if not 1 <= rank <= limits.rank:
+        raise ModelError(
+            f"the adapter has the rank {rank} at {_module(key)}; at least 1, at most {limits.rank} is accepted"
+        )
+
+
+def _change(
+    key: tuple[int, str],
+    parts: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    patterns: Patterns,
+    linears: Linears | None,
+) -> Change:
+    """What one module's tensors change, with the scaling, the norms and the biases worked in."""
+    module = _module(key)
+    if not {"A", "B"} <= set(parts) and set(parts) != {"bias"}:
+        raise ModelError(f"the adapter has only {' and '.join(sorted(parts))} of {module}; it needs both factors")
+    for part, field in (("magnitude", "use_dora"), ("bias of B", "lora_bias")):
+        if (part in parts) != bool(config.get(field)) and set(parts) != {"bias"}:
+            raise ModelError(f"{module} {'has a' if part in parts else 'lacks its'} {part}, against {field}")
+    if linears is None:
+        return Change(*_scaled(module, parts["A"], parts["B"], patterns, bool(config.get("use_rslora")))[:2])
+    weight, bias = linears(*key)
+    before = torch.zeros(len(weight)) if bias is None else bias
+    shift = parts.get("bias", before)
+    if "bias" in parts and (bias is None or config.get("bias", "none") == "none"):
+        raise ModelError(f"the adapter has a bias for {module}, which has none or which its configuration excludes")
+    if "A" not in parts:
+        return Change(torch.zeros(0, weight.shape[1]), torch.zeros(len(weight), 0), None, shift - before)
+    a, b, scale = _scaled(module, parts["A"], parts["B"], patterns, bool(config.get("use_rslora")))
+    gain = torch.ones(len(weight))
+    if "magnitude" in parts:
+        gain = parts["magnitude"] / torch.linalg.norm(weight + b @ a, dim=1)
+        b = gain[:, None] * b
+    shift = shift - gain * before
+    if "bias of B" in parts:
+        shift = shift + scale * parts["bias of B"]
+    if not all(torch.isfinite(one).all() for one in (b, gain, shift)):
+        raise ModelError(f"the gains or shifts of {module} are not finite; train the adapter again")
+    if not parts.keys() - {"A", "B"}:
+        return Change(a, b)
+    return Change(a, b, gain, shift)
 
 
 def _scaled(
-    layer: int,
-    site: str,
-    pair: Mapping[str, torch.Tensor],
-    dimensions: Dimensions,
-    config: Mapping[str, Any],
-    limits: AdapterLimits,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    module = MODULES[site] if site == "head" else f"model.layers.{layer}.{MODULES[site]}"
-    if set(pair) != {"A", "B"}:
-        raise ModelError(f"the adapter has only one of the two factors of {module}")
-    a, b = pair["A"], pair["B"]
-    inputs, outputs = dimensions.site(site)
-    if a.dim() != 2 or b.dim() != 2 or a.shape[1] != inputs or b.shape[0] != outputs or len(a) != b.shape[1]:
-        raise ModelError(
-            f"the factors of {module} have the shapes {list(a.shape)} and {list(b.shape)}; "
-            f"this base needs [r, {inputs}] and [{outputs}, r]"
-        )
+    module: str, a: torch.Tensor, b: torch.Tensor, patterns: Patterns, root: bool
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """(A, B times the scaling, the scaling)."""
     rank = len(a)
-    if not 1 <= rank <= limits.rank:
-        raise ModelError(f"the adapter has the rank {rank} at {module}; at most {limits.rank} is accepted")
-    declared = _by_pattern(config, "rank_pattern", module, config.get("r"))
+    if b.shape[1] != rank:
+        raise ModelError(f"the factors of {module} have the ranks {rank} and {b.shape[1]}; they must be the same")
+    declared = patterns.rank(module)
     if declared != rank:
-        raise ModelError(f"the configuration gives {module} the rank {declared}, its factors have {rank}")
-    alpha = _by_pattern(config, "alpha_pattern", module, config.get("lora_alpha"))
-    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
-        raise ModelError(f"lora_alpha of {module} is {alpha!r}; it must be a finite number")
-    scale = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+        raise ModelError(f"the configuration gives {module} the rank {_short(declared)}, its factors have {rank}")
+    alpha = patterns.alpha(module)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not -1e30 < alpha < 1e30:
+        raise ModelError(f"lora_alpha of {module} is {_short(alpha)}; it must be a number between -1e30 and 1e30")
+    scale = alpha / math.sqrt(rank) if root else alpha / rank
     scaled = b * scale
     if not torch.isfinite(scaled).all():
         raise ModelError(f"the factors of {module} times the scaling {scale:g} are not finite; lora_alpha is {alpha!r}")
-    return a, scaled
+    return a, scaled, scale
 
 
-def _by_pattern(config: Mapping[str, Any], name: str, module: str, default: Any) -> Any:
-    patterns = config.get(name) or {}
-    if not isinstance(patterns, dict):
-        raise ModelError(f"{name} is {patterns!r}; it must map modules to numbers")
-    try:
-        return patterns.get(get_pattern_key(list(patterns), module), default)
-    except re.error as error:
-        raise ModelError(f"{name} holds a pattern that is no regular expression: {error}") from error
+class Patterns:
+    """``r`` and ``lora_alpha`` by module: the first pattern that fits the end of its name counts, as in peft.
+
+    Raises:
+        ModelError: they are no patterns, too many, or take too long together.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._left = _PATTERN_SECONDS
+        self._config = config
+        self._found = {name: list(self._compiled(name)) for name in ("rank_pattern", "alpha_pattern")}
+
+    def rank(self, module: str) -> Any:
+        """As the uploader wrote it."""
+        return self._first("rank_pattern", module, self._config.get("r"))
+
+    def alpha(self, module: str) -> Any:
+        """As the uploader wrote it."""
+        return self._first("alpha_pattern", module, self._config.get("lora_alpha"))
+
+    def _compiled(self, name: str) -> Iterator[tuple[Any, Any]]:
+        patterns = self._config.get(name) or {}
+        if not isinstance(patterns, dict) or len(patterns) > _MOST_PATTERNS:
+            raise ModelError(f"{name} is {_short(patterns)}; it must map at most {_MOST_PATTERNS} modules to numbers")
+        for pattern, value in patterns.items():
+            if len(pattern) > _MOST_PATTERN:
+                raise ModelError(f"{name} holds a pattern of {len(pattern):,} characters; {_MOST_PATTERN} are accepted")
+            try:
+                yield regex.compile(rf"(.*\.)?({pattern})$"), value
+            except (regex.error, ValueError, OverflowError, RecursionError, MemoryError) as error:
+                raise ModelError(f"{name} holds {_short(pattern)}, which is no regular expression: {error}") from error
+
+    def _first(self, name: str, module: str, default: Any) -> Any:
+        started = time.monotonic()
+        for pattern, value in self._found[name]:
+            try:
+                if pattern.match(module, timeout=max(1e-3, self._left + started - time.monotonic())):
+                    default = value
+                    break
+            except TimeoutError as error:
+                raise ModelError(
+                    f"{name} takes too long to match; write it simpler: {_short(pattern.pattern)}"
+                ) from error
+        self._left -= time.monotonic() - started
+        return default
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -21,9 +21,9 @@ from openledger.models import pinned
 from openledger.openlora import kernels
 from openledger.openlora.memory import floats
 from openledger.openlora.residents import Deltas, Resident
-from openledger.openlora.shapes import Dimensions
+from openledger.openlora.shapes import GROUPS, SITES, Dimensions
 from openledger.openlora.weights import Kind, Linear, Weights
-from openledger.primitives import ModelError
+from openledger.primitives import InputError, ModelError
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 _STATIC_ROPES = ("default", "linear", "llama3", "yarn")
@@ -59,6 +59,11 @@ class _Layer:
     gate_up: Linear
     down: Linear
     window: int
+
+    @property
+    def groups(self) -> dict[str, Linear]:
+        """By the names of the groups that adapters change."""
+        return {"attention": self.qkv, "output": self.output, "gate_up": self.gate_up, "down": self.down}
 
 
 def unsupported(model: Any) -> str | None:
@@ -117,6 +122,17 @@ class Decoder:
         """Room for one request's keys and values: [layers, 2, kv heads, length, head size]."""
         size = self.dimensions
         return floats(length * size.kv_floats).view(size.layers, 2, size.kv_heads, length, size.head_size)
+
+    def linear(self, layer: int, site: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The weights [output, input], as this decoder holds them, and the bias, if any, of a site; from any thread."""
+        start = 0
+        for group, members in GROUPS.items():
+            if site in members:
+                for other in members[: members.index(site)]:
+                    start += self.dimensions.site(other)[1]
+                held = self._head if group == "head" else self._layers[layer].groups[group]
+                return held.part(start, start + self.dimensions.site(site)[1])
+        raise InputError(f"the decoder has no site {site!r}; it has {', '.join(SITES)}")
 
     @torch.inference_mode()
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:

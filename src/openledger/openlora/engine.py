@@ -68,7 +68,7 @@ class Engine:
         engine.generate_many([("law", [1, 15, 9]), (None, [1, 15, 9])], Sampling(max_tokens=32))
 
     The Llama family (Llama, SmolLM, Mistral, Qwen 2 and 3) runs on the fused decoder with continuous batching; another
-    architecture, and an adapter that is more than low-rank factors (DoRA, biases, whole modules, embeddings), runs through
+    architecture, and an adapter that replaces more than linear layers' outputs (whole modules, embeddings), runs through
     transformers and peft, one request at a time. Every method may be called from any thread. Adapters come and go while
     requests run.
 
@@ -113,7 +113,8 @@ class Engine:
             self._vocabulary = decoder.dimensions.vocabulary
             self._scheduler = Scheduler(decoder, self._limits)
             folder = store if store is not None else Path(self._temporary.name if self._temporary else "")
-            self._store = AdapterStore(folder, decoder.dimensions, to_hex(self.base.digest), adapter_limits)
+            digest = to_hex(self.base.digest)
+            self._store = AdapterStore(folder, decoder.dimensions, digest, adapter_limits, decoder.linear)
         else:
             self._vocabulary = int(self.base.model.config.vocab_size)
 

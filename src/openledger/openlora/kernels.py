@@ -38,6 +38,30 @@ def _floats_at(_context: Any, _address: Any) -> Any:
 
 
 @intrinsic
+def _like_at(_context: Any, _address: Any, like: Any) -> Any:
+    """A pointer to numbers of the type that the array ``like`` has."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(like.dtype)(types.int64, like), generate
+
+
+@intrinsic
+def _widened(_context: Any, value: Any) -> Any:
+    """float32 of a float32, of bfloat16 bits in a uint16, or of an int8 code."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        number = context.get_value_type(types.float32)
+        if value == types.uint16:
+            wide = builder.zext(arguments[0], ir.IntType(32))
+            return builder.bitcast(builder.shl(wide, ir.IntType(32)(16)), number)
+        return builder.sitofp(arguments[0], number) if value == types.int8 else arguments[0]
+
+    return types.float32(value), generate
+
+
+@intrinsic
 def _prefetch(_context: Any, _address: Any) -> Any:
     """Asks for the cache line at an address, which may be any; processors do not look ahead over the end of a page."""
 
@@ -195,8 +219,8 @@ def attend(qkv: Any, caches: Any, lengths: Any, positions: Any, layer: Any, wind
 
 
 @njit(**_OPTIONS)
-def add_low_rank(x: Any, y: Any, adapters: Any, starts: Any, rows: Any, place: Any, ups: Any, middle: Any) -> None:
-    """Adds to rows of ``y`` what their adapters make of ``x``: for each of the ups, x Aᵀ B.
+def change(x: Any, y: Any, adapters: Any, starts: Any, rows: Any, place: Any, ups: Any, middle: Any, like: Any) -> None:
+    """Changes rows of ``y`` by what their adapters make of ``x``: for each of the ups, gain * y + shift + x Aᵀ B.
 
     Args:
         x: [all rows, inputs].
@@ -204,28 +228,46 @@ def add_low_rank(x: Any, y: Any, adapters: Any, starts: Any, rows: Any, place: A
         adapters: [n], addresses of flat adapters of one layout.
         starts: [n + 1], where each one's rows begin in ``rows``.
         rows: the rows that have an adapter.
-        place: (offset of A in floats, rank, a multiple of four).
-        ups: [sites, 3]: offset of B, first and last column in ``y``.
+        place: (floats before the factors, offset of A among them, rank, a multiple of four).
+        ups: [sites, 5], :attr:`openledger.openlora.shapes.Block.columns`.
         middle: room for [most rows of one adapter, sites * rank].
+        like: an array of the factors' type: float32, uint16 for the bits of bfloat16, int8.
     """
-    offset, rank = place
+    start, offset, rank = place
     inputs = x.shape[1]
     width = rank * len(ups)
     for number in range(len(adapters)):
         first, last = starts[number], starts[number + 1]
-        a = carray(_floats_at(adapters[number] + np.int64(4) * offset), (width, inputs))
+        factors = adapters[number] + np.int64(4) * start
+        a = carray(_like_at(factors + np.int64(like.itemsize) * offset, like), (width, inputs))
         for j in range(width):
             for i in range(first, last):
                 total = _ZERO
                 for k in range(inputs):
-                    total += x[rows[i], k] * a[j, k]
+                    total += x[rows[i], k] * _widened(a[j, k])
                 middle[i - first, j] = total
         for site in range(len(ups)):
-            left, right = ups[site, 1], ups[site, 2]
-            b = carray(_floats_at(adapters[number] + np.int64(4) * ups[site, 0]), (rank, right - left))
+            left, right, affine, scaled = ups[site, 1], ups[site, 2], ups[site, 3], ups[site, 4]
+            if affine >= 0:
+                gains = carray(_floats_at(adapters[number] + np.int64(4) * affine), (2, right - left))
+                for i in range(first, last):
+                    out = y[rows[i], left:right]
+                    for k in range(right - left):
+                        out[k] = out[k] * gains[0, k] + gains[1, k]
+            if scaled >= 0:
+                scales = carray(_floats_at(adapters[number] + np.int64(4) * scaled), (rank,))
+                for i in range(first, last):
+                    for j in range(rank):
+                        middle[i - first, site * rank + j] *= scales[j]
+            b = carray(_like_at(factors + np.int64(like.itemsize) * ups[site, 0], like), (rank, right - left))
             for j in range(0, rank, 4):
                 for i in range(first, last):
                     out = y[rows[i], left:right]
                     m = middle[i - first, site * rank + j : site * rank + j + 4]
                     for k in range(right - left):
-                        out[k] += m[0] * b[j, k] + m[1] * b[j + 1, k] + m[2] * b[j + 2, k] + m[3] * b[j + 3, k]
+                        out[k] += (
+                            m[0] * _widened(b[j, k])
+                            + m[1] * _widened(b[j + 1, k])
+                            + m[2] * _widened(b[j + 2, k])
+                            + m[3] * _widened(b[j + 3, k])
+                        )

@@ -20,6 +20,11 @@ from openledger.openlora.memory import floats
 from openledger.openlora.shapes import GROUPS, Layout
 from openledger.primitives import InputError
 
+_LIKE = {
+    "float32": np.empty(0, dtype=np.float32),
+    "bfloat16": np.empty(0, dtype=np.uint16),
+    "int8": np.empty(0, dtype=np.int8),
+}
 _MOST_SITES = max(len(sites) for sites in GROUPS.values())
 
 
@@ -145,14 +150,14 @@ class Deltas:
         self._groups = [_Group.of(layout, by_adapter) for layout, by_adapter in rows.items()]
 
     def add(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Adds to ``y`` [rows, outputs], in place, each row's change for its input ``x`` [rows, inputs]."""
+        """Changes each row of ``y`` [rows, outputs], in place, as its adapter does for its input ``x`` [rows, inputs]."""
         for one in self._groups:
             block = one.layout.blocks.get((layer, group))
             if block is not None:
-                place = (block.offset, one.layout.rank)
-                kernels.add_low_rank(
-                    x.numpy(), y.numpy(), one.addresses, one.starts, one.rows, place, block.columns, one.middle
-                )
+                place = (one.layout.start, block.offset, one.layout.rank)
+                rows = (one.addresses, one.starts, one.rows)
+                like = _LIKE[one.layout.precision]
+                kernels.change(x.numpy(), y.numpy(), *rows, place, block.columns, one.middle, like)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """What the decoder and an adapter must agree on: the model's dimensions, and where an adapter's factors stand in its file.
 
 A *site* is a linear layer that an adapter can change (``q`` … ``down``, ``head``); a *group* is the sites that read the same
-input and are computed by one multiplication. An adapter of rank r is one flat float32 vector: for each group of each layer
-first the stacked down-projections A [sites * r, input], then each site's up-projection B [r, output], already scaled.
+input and are computed by one multiplication. An adapter of rank r is one flat vector of two parts. First float32 numbers that
+stand for whole rows: gains and shifts for the outputs of the sites that have them, and the scales of int8 codes. Then the
+factors, in float32 or shorter: for each group of each layer the stacked down-projections A [sites * r, input], then each site's
+up-projection B [r, output], already scaled.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "attention": ("q", "k", "v"),
@@ -34,6 +37,10 @@ MODULES = {
 SITES = tuple(MODULES)
 RANKS = (4, 8, 16, 32, 64, 128, 256)
 """Ranks that factors are padded to, so that adapters of one bucket share one table."""
+
+
+Precision = Literal["float32", "bfloat16", "int8"]
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
 
 def bucket(rank: int) -> int:
@@ -89,18 +96,29 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class Up:
-    """One site's up-projection: B [rank, output] at ``offset``, added to output columns ``start:end`` of its group."""
+    """One site of a group.
+
+    Attributes:
+        site: its name.
+        part: its place among the group's sites that are changed.
+        offset: where its up-projection B [rank, output] stands among the factors.
+        start, end: its output columns in the group.
+        affine: where its gains [output] and then its shifts [output] stand in the first part; -1 where it has none.
+        scales: where the scales [rank] of its int8 codes do; -1 where there are none.
+    """
 
     site: str
     part: int
     offset: int
     start: int
     end: int
+    affine: int
+    scales: int
 
 
 @dataclass(frozen=True)
 class Block:
-    """One group of one layer: A [len(ups) * rank, inputs] at ``offset``, then the up-projections."""
+    """One group of one layer: A [len(ups) * rank, inputs] at ``offset`` among the factors, then the up-projections."""
 
     offset: int
     inputs: int
@@ -108,30 +126,42 @@ class Block:
 
     @cached_property
     def columns(self) -> Any:
-        """[ups, 3]: each one's offset, start and end."""
-        return np.array([(up.offset, up.start, up.end) for up in self.ups], dtype=np.int64)
+        """[ups, 5]: each one's offset, start, end, affine and scales."""
+        return np.array([(up.offset, up.start, up.end, up.affine, up.scales) for up in self.ups], dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the factors of an adapter with this rank bucket and these sites stand in its flat vector."""
+    """Where an adapter's numbers stand in its flat vector.
+
+    Attributes:
+        dimensions: the base's.
+        rank: the bucket.
+        sites: those that are changed.
+        affine: those among them that have gains and shifts.
+        precision: of the factors.
+    """
 
     dimensions: Dimensions
     rank: int
     sites: tuple[str, ...]
+    affine: tuple[str, ...] = ()
+    precision: Precision = "float32"
 
     @cached_property
     def blocks(self) -> dict[tuple[int, str], Block]:
         """By (layer, group); the head's layer is the number of layers."""
-        return {key: block for key, block, _ in self._laid()}
+        return self._laid[0]
+
+    @cached_property
+    def start(self) -> int:
+        """Floats before the factors, a multiple of a cache line."""
+        return -(-self._laid[1] // 16) * 16
 
     @cached_property
     def size(self) -> int:
-        """Floats in all."""
-        end = 0
-        for _, _, after in self._laid():
-            end = after
-        return end
+        """Floats in all, or as many bytes: four for each."""
+        return self.start + -(-self._laid[2] * DTYPES[self.precision].itemsize // 4)
 
     def places(self) -> Iterator[tuple[int, str, Block, Up]]:
         """Every (layer, site) with its block and up-projection."""
@@ -139,14 +169,15 @@ class Layout:
             for up in block.ups:
                 yield layer, up.site, block, up
 
-    def _laid(self) -> Iterator[tuple[tuple[int, str], Block, int]]:
-        at = 0
+    @cached_property
+    def _laid(self) -> tuple[dict[tuple[int, str], Block], int, int]:
+        """(blocks, floats that stand for whole rows, factors)."""
+        blocks: dict[tuple[int, str], Block] = {}
+        rows = at = 0
         for layer in range(self.dimensions.layers + 1):
             for group, members in GROUPS.items():
-                if (group == "head") != (layer == self.dimensions.layers):
-                    continue
                 used = [site for site in members if site in self.sites]
-                if not used:
+                if (group == "head") != (layer == self.dimensions.layers) or not used:
                     continue
                 inputs = self.dimensions.site(used[0])[0]
                 offset, at = at, at + len(used) * self.rank * inputs
@@ -155,7 +186,13 @@ class Layout:
                 for site in members:
                     width = self.dimensions.site(site)[1]
                     if site in used:
-                        ups.append(Up(site, len(ups), at, column, column + width))
+                        affine = scales = -1
+                        if site in self.affine:
+                            affine, rows = rows, rows + 2 * width
+                        if self.precision == "int8":
+                            scales, rows = rows, rows + self.rank
+                        ups.append(Up(site, len(ups), at, column, column + width, affine, scales))
                         at += self.rank * width
                     column += width
-                yield (layer, group), Block(offset, inputs, tuple(ups)), at
+                blocks[layer, group] = Block(offset, inputs, tuple(ups))
+        return blocks, rows, at

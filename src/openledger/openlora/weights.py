@@ -30,6 +30,10 @@ class Linear(Protocol):
         """The weights [input, outputs]; valid until another is asked for."""
         ...
 
+    def part(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The weights [outputs, input] and the bias, if any, of some of the outputs; from any thread."""
+        ...
+
 
 class _Dense:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
@@ -38,6 +42,9 @@ class _Dense:
 
     def dense(self) -> torch.Tensor:
         return self._weight
+
+    def part(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return self._weight[:, start:end].t(), None if self._bias is None else self._bias[start:end]
 
     def times(self, x: torch.Tensor, out: torch.Tensor) -> None:
         torch.mm(x, self._weight, out=out)
@@ -56,6 +63,10 @@ class _Coded:
         weight = self._room[: self._codes.size].view(*self._codes.shape)
         kernels.widen(self._codes, self._scales, weight.numpy())
         return weight
+
+    def part(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        weight = torch.from_numpy(self._codes[:, start:end] * self._scales[start:end])
+        return weight.t(), None if self._bias is None else self._bias[start:end]
 
     def times(self, x: torch.Tensor, out: torch.Tensor) -> None:
         torch.mm(x, self.dense(), out=out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
 import rfc8785
@@ -42,8 +43,7 @@ def parse_json(data: str | bytes) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
         if len(result) != len(items):
-            keys = [key for key, _ in items]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            twice = Counter(key for key, _ in items).most_common(1)[0][0]
             raise InputError(f"the key {twice!r} stands twice in one JSON object; keep one")
         return result
 
@@ -59,6 +59,8 @@ def parse_json(data: str | bytes) -> Any:
         raise InputError(f"not UTF-8 text at byte {error.start}; save it as UTF-8") from error
     except json.JSONDecodeError as error:
         raise InputError(f"not JSON at line {error.lineno} column {error.colno}: {error.msg}") from error
+    except ValueError as error:
+        raise InputError(f"the JSON holds a number with too many digits: {error}") from error
 
 
 def _depth(text: str) -> int:
