@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from openledger.attribution import (
+    AdapterModel,
     Checkpoint,
     InfluenceIndex,
     Query,
@@ -48,6 +49,19 @@ def test_token_scores_are_an_exact_split_of_the_scores(trained: Any) -> None:
         split = trained.index.token_scores(trained.base, query, [3, 0, 17])
         assert split.shape == (len(query.token_ids) - query.prompt_length, 3)
         np.testing.assert_allclose(split.sum(axis=0), scores[[3, 0, 17]], rtol=1e-3, atol=1e-3 * abs(scores).max())
+
+
+def test_what_stands_in_the_prompt_has_an_effect_of_its_own_on_each_token(trained: Any) -> None:
+    query = trained.query(3)
+    prompt, output = list(query.token_ids[:4]), query.token_ids[4:]
+    shorter = [3, prompt[1], prompt[3]]
+    effects = trained.index.context_effects(trained.base, query, [prompt, shorter])
+    assert effects.shape == (2, len(output))
+    assert not effects[0].any()
+    served = AdapterModel.from_folder(trained.base, trained.adapter)
+    losses = served.losses([Query([*shorter, *output], 3), query])
+    assert float(effects[1].sum()) == pytest.approx(float(losses[0] - losses[1]), abs=1e-4)
+    assert trained.index.context_effects(trained.base, query, []).shape == (0, len(output))
 
 
 def test_the_same_run_gives_the_same_bytes_with_any_number_of_workers_and_threads(trained: Any) -> None:

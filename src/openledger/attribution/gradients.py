@@ -236,6 +236,14 @@ class AdapterModel:
         with torch.no_grad(), self._adapted(adapter):
             return float(_token_losses(self._logits(ids, targets, common), targets).sum())
 
+    def token_losses(self, query: Query) -> Tensor:
+        """-log p of each output token in nats, float32 [output tokens]; errors as in :meth:`batches`."""
+        self.check(query)
+        ids, targets = self._tensors([query])
+        with torch.no_grad(), self._adapted(True):
+            found = _token_losses(self._logits(ids, targets, Common()), targets)
+        return found[targets != _UNASKED].cpu()
+
     def derivatives(self, query: Query, directions: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """Directional derivatives of every output token's loss, float32 [directions, output tokens].
 

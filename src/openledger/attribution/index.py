@@ -361,6 +361,31 @@ class InfluenceIndex:
         found: NDArray[np.float32] = total.T.contiguous().numpy()
         return found
 
+    def context_effects(
+        self, base: PreTrainedModel, query: Query, without: Sequence[Sequence[int]]
+    ) -> NDArray[np.float32]:
+        """By how many nats each output token's loss rises where something is left out of the prompt, float32 [prompts,
+        output tokens].
+
+        This is evidence apart from influence: it tells what the served adapter read in its prompt, not what it was
+        trained on (leave-one-out over the context; Cohen-Wang et al., 2024).
+
+        Args:
+            base: the base model.
+            query: prompt and output.
+            without: the prompt's token ids with one thing after the other left out.
+
+        Raises:
+            InputError, ModelError: as :meth:`measure`.
+        """
+        output = query.token_ids[query.prompt_length :]
+        with self._lock, pinned():
+            served = self._models(base)[-1]
+            whole = served.token_losses(query)
+            rows = [served.token_losses(Query([*prompt, *output], len(prompt))) - whole for prompt in without]
+        found: NDArray[np.float32] = torch.stack(rows).numpy() if rows else np.zeros((0, len(whole)), np.float32)
+        return found
+
     def check_adapter(self, adapter: Path) -> None:
         """Raise VerificationError unless the adapter in a folder is the one that this index was built for."""
         final = self._stage_weights(len(self.manifest.stages) - 1)

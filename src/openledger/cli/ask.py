@@ -10,8 +10,9 @@ import typer
 from openledger.cli.output import bar, console, open_amount, party, percent, print_json, short, table
 from openledger.cli.session import HomeOption, JsonOption, network
 from openledger.client.clients import calls
-from openledger.node.views import ReceiptView
+from openledger.node.views import ReceiptView, top_words
 from openledger.primitives import InputError
+from openledger.studio import MAX_LOOKED_UP
 
 
 def ask(
@@ -24,6 +25,12 @@ def ask(
         str,
         typer.Option("--key", help="API key; this node's own account pays if left out.", envvar="OPENLEDGER_API_KEY"),
     ] = "",
+    retrieve: Annotated[
+        int,
+        typer.Option(
+            min=0, max=MAX_LOOKED_UP, help="How many accepted records to look up and put before the question."
+        ),
+    ] = 0,
     private: Annotated[
         bool, typer.Option("--private", help="Do not publish prompt and answer with the receipt.")
     ] = False,
@@ -48,6 +55,7 @@ def ask(
             max_tokens=max_tokens,
             temperature=temperature,
             seed=seed,
+            **({"retrieval": {"top_k": retrieve}} if retrieve else {}),
             on_text=None if json else lambda piece: console.print(piece, end="", markup=False, soft_wrap=True),
         )
         view = client.send(calls.receipt(answer.receipt))
@@ -56,11 +64,24 @@ def ask(
         return
     console.print("\n")
     show_shares(view)
+    show_retrieved(view)
     console.print(
         f"[dim]receipt[/] {view.row.id}\n[dim]fee[/] {open_amount(view.row.fee)} OPEN for "
         f"{view.prompt_tokens} + {view.output_tokens} tokens   "
         f"[dim]openledger receipt show {view.row.sequence} · openledger verify {view.row.sequence}[/]"
     )
+
+
+def show_retrieved(view: ReceiptView) -> None:
+    """What was looked up for an answer, and what each record in the prompt did to it."""
+    if not view.retrieved:
+        return
+    rows = table("Looked up and put before the question (another claim than influence of training)", "record", "contributor",
+                 "likelier by (nats)", "words it made likelier", right=["likelier by (nats)"])  # fmt: skip
+    for one in view.retrieved:
+        words = ", ".join(word for word, _ in top_words(view.tokens, one.effects)) if view.tokens else ""
+        rows.add_row(short(one.question, 48), party(one.contributor), f"{one.effect:+.2f}", words)
+    console.print(rows)
 
 
 def show_shares(view: ReceiptView, most: int = 6) -> None:

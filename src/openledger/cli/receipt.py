@@ -10,7 +10,7 @@ from eth_utils.address import to_checksum_address
 from rich.panel import Panel
 from rich.text import Text
 
-from openledger.cli.ask import show_shares
+from openledger.cli.ask import show_retrieved, show_shares
 from openledger.cli.output import (
     console,
     errors,
@@ -27,11 +27,10 @@ from openledger.cli.reporting import TerminalReporter
 from openledger.cli.session import HomeOption, JsonOption, network
 from openledger.client.clients import ReceiptPage, calls
 from openledger.node.settings import load_settings
-from openledger.node.views import ReceiptView
+from openledger.node.views import ReceiptView, top_words
 from openledger.primitives import PPM, NotFoundError
 
 _TOP_RECORDS = 3
-_TOP_WORDS = 5
 
 app = typer.Typer(help="Receipts: who shaped an answer, and who was paid for it.", no_args_is_help=True)
 
@@ -162,6 +161,7 @@ def explain(view: ReceiptView) -> None:
         for span in view.spans[:5]:
             spans.add_row(f"“{short(span.text, 80)}”", str(len(span.records)))
         console.print(spans)
+    show_retrieved(view)
     if view.payouts:
         paid = table(f"Where the fee of {open_amount(row.fee)} OPEN goes", "account", "role", "OPEN", right=["OPEN"])
         for who, role, wei in view.payouts:
@@ -182,17 +182,13 @@ def _words_of_records(view: ReceiptView) -> None:
     rows = table("What the top records did to each word (share of the record's influence)", "record", "share", "words",
                  right=["share"])  # fmt: skip
     for record, row in list(zip(view.records, view.influence, strict=True))[:_TOP_RECORDS]:
-        whole = sum(value for value in row if value > 0)
-        found: list[tuple[float, str]] = []
-        for token, value in zip(view.tokens, row, strict=True):
-            if found and not token[:1].isspace():
-                found[-1] = (found[-1][0] + value, found[-1][1] + token)
-            else:
-                found.append((value, token))
-        best = sorted(found, key=lambda item: -item[0])[:_TOP_WORDS]
-        words = ", ".join(f"{word.strip()} {value / whole:.0%}" for value, word in best if whole > 0 and value > 0)
-        rows.add_row(short(record.question, 48), percent(record.ppm), words or "none stands out")
+        rows.add_row(short(record.question, 48), percent(record.ppm), _words(view, row))
     console.print(rows)
+
+
+def _words(view: ReceiptView, values: list[float]) -> str:
+    found = top_words(view.tokens, values)
+    return ", ".join(f"{word} {part:.0%}" for word, part in found) or "none stands out"
 
 
 def _heat(view: ReceiptView) -> Text:

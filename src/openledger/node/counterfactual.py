@@ -17,7 +17,6 @@ from openledger.node.evaluations import attribution_of
 from openledger.node.serving import read_version
 from openledger.node.training import training_record
 from openledger.primitives import InputError, VerificationError, to_hex
-from openledger.studio import Prompt
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def without(
     if not gone:
         raise InputError(f"none of the {len(hashes)} records that the model was trained on is of {contributor}")
     private = facts.private(facts.body.private_hash)
-    prompt, sampling = Prompt.from_json(private.prompt)
+    prompt, sampling = shelf.asked(number, private)
     prompt_ids = prompt.encode(shelf.base.tokenizer)
     finished = shelf.engine.complete(loaded.adapter, prompt_ids, sampling)
     if finished.text != private.output:

@@ -27,7 +27,7 @@ from openledger.settlement import (
     root_state,
 )
 from openledger.storage import BlobStore, Database, ModelRecord, PartyRecord, ReceiptRecord, VerdictRecord
-from openledger.studio import DatabaseReceiptStore, Explanation
+from openledger.studio import DatabaseReceiptStore, Explanation, RetrievedRecord
 from openledger.tokenomics import circulation, demand, load_allocation, schedule
 
 LEDGER, REGISTRY, STAKES = "InferenceLedger", "DatanetRegistry", "StakeManager"
@@ -300,7 +300,7 @@ class Reader:
         body = ReceiptBody.from_json(row.body)
         explanation, _, _ = self._receipts.explanation(row)
         if not self._blobs.has(body.private_hash):
-            explanation = replace(explanation, tokens=(), spans=())
+            explanation = replace(explanation, tokens=(), spans=(), retrieved=())
         contributors: Counter[str] = Counter()
         for record, ppm in body.shares:
             contributors[self.library.find(record).contribution.contributor] += ppm
@@ -330,6 +330,7 @@ class Reader:
                 )
                 for span in explanation.spans
             ],
+            retrieved=[self._retrieved(one) for one in explanation.retrieved],
             batch=None if batch is None else batch.args["batchId"],
             batch_root=None if batch is None else to_hex(batch.args["root"]),
             transaction=None if batch is None else batch.transaction,
@@ -353,6 +354,16 @@ class Reader:
     def receipt_body(self, name: str) -> dict[str, Any]:
         """The public body of a receipt, as it was signed."""
         return dict(self._receipts.find(name).body)
+
+    def _retrieved(self, one: RetrievedRecord) -> views.RetrievedView:
+        place = self.library.find(one.record)
+        return views.RetrievedView(
+            hash=to_hex(one.record),
+            question=str(place.value.get("question", "")),
+            contributor=self.party(place.contribution.contributor),
+            effect=one.effect,
+            effects=list(one.effects),
+        )
 
     def _record_share(self, record: bytes, ppm: int, score: float) -> views.RecordShare:
         place = self.library.find(record)

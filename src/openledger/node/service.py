@@ -365,12 +365,18 @@ class Node:
         self.escrow.forget()
         return key, cap, expiry
 
-    def chat(self, model_name: str, messages: list[dict[str, str]]) -> Iterator[str | views.ReceiptRow]:
-        """Answers on the page, paid by this node's consumer account: pieces of text, then the receipt."""
+    def chat(self, model_name: str, messages: list[dict[str, str]], top_k: int = 0) -> Iterator[str | views.ReceiptRow]:
+        """Answers on the page, paid by this node's consumer account: pieces of text, then the receipt.
+
+        Args:
+            model_name: the model's name.
+            messages: the dialogue.
+            top_k: how many records are looked up for its last message.
+        """
         with self._page_lock:
             if self._page_key is None:
                 self._page_key, _, _ = self.create_key(_PAGE_KEY_CAP, _PAGE_KEY_DAYS)
-        prompt, sampling = Prompt.chat(messages), Sampling()
+        prompt, sampling = Prompt.chat(messages, top_k), Sampling()
         for event in self.inference.answer(model_name, prompt, sampling, self._page_key, publish=True):
             if isinstance(event, Piece):
                 yield event.text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,24 @@ from sqlalchemy import select
 
 from openledger.attribution import InfluenceIndex, Query, SpanIndex, shares
 from openledger.chain import Chain
-from openledger.datanets import Version
+from openledger.datanets import AccessRule, Version, datanet_terms
 from openledger.modelfactory import TrainingRun
-from openledger.models import BaseModel, encode_dialogue, keep_freed_memory, load_base
+from openledger.models import BaseModel, control_tokens, encode_dialogue, keep_freed_memory, load_base
 from openledger.node.library import Library
-from openledger.openlora import Engine
-from openledger.primitives import ModelError, NotFoundError, VerificationError, from_hex, to_hex
+from openledger.openlora import Engine, Sampling
+from openledger.primitives import InputError, ModelError, NotFoundError, VerificationError, from_hex, to_hex
 from openledger.settlement import PrivateBody, ReceiptBody, Recomputed
 from openledger.storage import BlobStore, Database, ModelRecord
-from openledger.studio import Explanation, Prompt, RecordInfluence, ServedModel, VerbatimSpan
+from openledger.studio import (
+    Explanation,
+    Passage,
+    Prompt,
+    RecordInfluence,
+    RetrievedRecord,
+    Retriever,
+    ServedModel,
+    VerbatimSpan,
+)
 
 INDEX = "index"
 _TOP = 8
@@ -36,21 +47,47 @@ class LoadedModel:
         index: its influence index.
     """
 
-    def __init__(self, id: int, adapter: str, base: BaseModel, index: InfluenceIndex, spans: SpanIndex) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: int,  # noqa: A002
+        adapter: str,
+        base: BaseModel,
+        index: InfluenceIndex,
+        spans: SpanIndex,
+        retriever: Callable[[], Retriever],
+    ) -> None:
         self.id = id
         self.adapter = adapter
         self.index = index
         self._base = base
         self._spans = spans
+        self._retriever = retriever
         self._lock = threading.Lock()
 
-    def explain(self, prompt_ids: Sequence[int], output_ids: Sequence[int]) -> Explanation:
-        """Who shaped an output: measured influence as shares, and verbatim spans."""
+    def look_up(self, prompt: Prompt, sampling: Sampling) -> Prompt:
+        """The prompt with the records that are nearest to its last message, as many as leave room for the answer.
+
+        Raises:
+            InputError: the Datanet's records are not open to everyone.
+        """
+        if not prompt.top_k:
+            return prompt
+        found = replace(prompt, passages=self._retriever().find(prompt.shown(), prompt.top_k))
+        room = self._base.context - sampling.max_tokens
+        while found.passages and len(found.encode(self._base.tokenizer)) > room:
+            found = replace(found, passages=found.passages[:-1])
+        return found
+
+    def explain(self, prompt: Prompt, output_ids: Sequence[int]) -> Explanation:
+        """Who shaped an output: measured influence as shares, verbatim spans, and what was looked up for it."""
+        encode = partial(Prompt.encode, tokenizer=self._base.tokenizer)
+        prompt_ids = encode(prompt)
         query = Query([*prompt_ids, *output_ids], len(prompt_ids))
         hashes = self.index.record_hashes
         with self._lock:
             measured = self.index.measure(self._base.model, [query])[0]
             divided = shares(measured, self.index)
+            effects = self.index.context_effects(self._base.model, query, [encode(one) for one in prompt.ablated()])
         found = self._spans.spans(list(output_ids))
         return Explanation(
             shares=divided.by_hash(self.index),
@@ -63,6 +100,10 @@ class LoadedModel:
             spans=tuple(
                 VerbatimSpan(span.start, span.length, tuple(hashes[record] for record in span.records), span.rarity)
                 for span in found[:_SPANS]
+            ),
+            retrieved=tuple(
+                RetrievedRecord(passage.record, tuple(map(float, row)))
+                for passage, row in zip(prompt.passages, effects, strict=True)
             ),
         )
 
@@ -126,6 +167,7 @@ class Shelf:
             input_price=int(entry[8]),
             output_price=int(entry[9]),
             adapter=loaded.adapter,
+            look_up=loaded.look_up,
             explain=loaded.explain,
             contributor_of=lambda record: self._library.find(record).contribution.contributor,
         )
@@ -150,10 +192,10 @@ class Shelf:
     def recompute(self, body: ReceiptBody, private: PrivateBody) -> Recomputed:
         """Generates and attributes a receipt's answer anew."""
         loaded = self.model(body.receipt.model)
-        prompt, sampling = Prompt.from_json(private.prompt)
+        prompt, sampling = self.asked(body.receipt.model, private)
         prompt_ids = prompt.encode(self.base.tokenizer)
         finished = self.engine.complete(loaded.adapter, prompt_ids, sampling)
-        explanation = loaded.explain(prompt_ids, finished.token_ids)
+        explanation = loaded.explain(prompt, finished.token_ids)
         return Recomputed(
             shares=explanation.shares,
             residual_ppm=explanation.residual_ppm,
@@ -161,6 +203,11 @@ class Shelf:
             output_tokens=len(finished.token_ids),
             output=finished.text,
         )
+
+    def asked(self, number: int, private: PrivateBody) -> tuple[Prompt, Sampling]:
+        """What a receipt of a model was asked, with the records that everybody looks up for it."""
+        prompt, sampling = Prompt.from_json(private.prompt)
+        return self.model(number).look_up(prompt, sampling), sampling
 
     def _fetch(self, number: int) -> LoadedModel:
         entry = self._chain.contract("ModelRegistry").functions.model(number).call()[0]
@@ -180,7 +227,28 @@ class Shelf:
         _same(number, "Datanet version", bytes(root), anchored.root)
         name = f"model-{number}"
         self.engine.add(name, run.adapter)
-        return LoadedModel(number, name, self.base, index, self._span_index(index))
+        retriever = cache(lambda: self.retriever(datanet, anchored))
+        return LoadedModel(number, name, self.base, index, self._span_index(index), retriever)
+
+    def retriever(self, datanet: int, version: Version) -> Retriever:
+        """Looks up in all accepted records of a version; those with control tokens of the tokenizer are passed over.
+
+        Raises:
+            InputError: the Datanet's records are not open to everyone.
+        """
+        if datanet_terms(self._chain, datanet).access is not AccessRule.OPEN:
+            raise InputError(
+                f"the records of Datanet {datanet} are not open to everyone, so none is looked up for an answer; "
+                "leave retrieval out"
+            )
+        barred = control_tokens(self.base.tokenizer)
+        passages = []
+        for digest in version.record_hashes:
+            value = self._library.find(digest).value
+            text = f"{value['question']}\n{value['answer']}"
+            if not any(token in text for token in barred):
+                passages.append(Passage(digest, text))
+        return Retriever(passages)
 
     def _span_index(self, index: InfluenceIndex) -> SpanIndex:
         documents = []

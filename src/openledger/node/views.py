@@ -309,6 +309,37 @@ class SpanView:
 
 
 @dataclass(frozen=True)
+class RetrievedView:
+    """A record that was looked up for the answer: by how many nats the answer is likelier with it in the prompt, in all and
+    by token."""
+
+    hash: str
+    question: str
+    contributor: Party
+    effect: float
+    effects: list[float]
+
+
+def top_words(tokens: Sequence[str], values: Sequence[float], most: int = 5) -> list[tuple[str, float]]:
+    """The words of an answer that something moved most: (word, its part of all that was moved up), largest first.
+
+    Args:
+        tokens: the answer's tokens as text; one that begins with white space begins a word.
+        values: how far each was moved.
+        most: how many words at most.
+    """
+    whole = sum(value for value in values if value > 0)
+    words: list[tuple[str, float]] = []
+    for token, value in zip(tokens, values, strict=True):
+        if words and not token[:1].isspace():
+            words[-1] = (words[-1][0] + token, words[-1][1] + value)
+        else:
+            words.append((token, value))
+    best = sorted(words, key=lambda word: -word[1])[:most]
+    return [(word.strip(), value / whole) for word, value in best if whole > 0 and value > 0]
+
+
+@dataclass(frozen=True)
 class ReceiptView:
     """One answer with everything that explains who shaped it."""
 
@@ -325,6 +356,7 @@ class ReceiptView:
     influence: list[list[float]]
     """[top records, tokens]: each top record's influence on each token, in the order of ``records``; one row each."""
     spans: list[SpanView]
+    retrieved: list[RetrievedView]
     batch: int | None
     batch_root: str | None
     transaction: str | None

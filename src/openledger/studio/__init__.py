@@ -1,12 +1,14 @@
 """AI Studio: the OpenAI-compatible gateway, API keys that are capped session keys, metering, and receipts."""
 
 from openledger.openlora import Piece, Sampling
-from openledger.studio.explanation import Explanation, RecordInfluence, VerbatimSpan
+from openledger.studio.explanation import Explanation, RecordInfluence, RetrievedRecord, VerbatimSpan
 from openledger.studio.inference import Answer, Entry, InferenceService, Prompt, ReceiptStore, ServedModel
 from openledger.studio.keys import ApiKey
+from openledger.studio.retrieval import MAX_LOOKED_UP, Passage, Retriever
 from openledger.studio.store import DatabaseReceiptStore, DatabaseVoucherStore
 
 __all__ = [
+    "MAX_LOOKED_UP",
     "Answer",
     "ApiKey",
     "DatabaseReceiptStore",
@@ -14,10 +16,13 @@ __all__ = [
     "Entry",
     "Explanation",
     "InferenceService",
+    "Passage",
     "Piece",
     "Prompt",
     "ReceiptStore",
     "RecordInfluence",
+    "RetrievedRecord",
+    "Retriever",
     "Sampling",
     "ServedModel",
     "VerbatimSpan",

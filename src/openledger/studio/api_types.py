@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from openledger.openlora import Grammar, Sampling, tool_grammar
 from openledger.primitives import InputError
+from openledger.studio.inference import Prompt
+from openledger.studio.retrieval import MAX_LOOKED_UP
 
 DEFAULT_MAX_TOKENS = 96
 MAX_CHOICES = 8
@@ -210,6 +212,12 @@ class _Request(_Strict):
         )
 
 
+class Retrieval(_Strict):
+    """Records of the model's Datanet to look up and put before the last message; a field of ours."""
+
+    top_k: int = Field(default=3, ge=1, le=MAX_LOOKED_UP)
+
+
 class ChatRequest(_Request):
     """``POST /v1/chat/completions``."""
 
@@ -221,6 +229,7 @@ class ChatRequest(_Request):
     tools: list[Tool] | None = Field(default=None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    retrieval: Retrieval | None = None
 
     def limit(self) -> int | None:
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
@@ -252,6 +261,10 @@ class ChatRequest(_Request):
         forced = self.tool_choice == "required" or isinstance(self.tool_choice, ToolChoice)
         return tool_grammar({function.name: function.parameters for function in functions}, forced=forced)
 
+    def asked(self) -> Prompt:
+        """What is asked."""
+        return Prompt.chat(self.dialogue(), self.retrieval.top_k if self.retrieval else 0)
+
     def dialogue(self) -> list[dict[str, str]]:
         """The messages as plain role and content; what the tools are goes before the first."""
         messages = [message.plain() for message in self.messages]
@@ -274,6 +287,10 @@ class CompletionRequest(_Request):
     prompt: Text
     logprobs: int | None = None
     echo: Literal[False] | None = None
+
+    def asked(self) -> Prompt:
+        """What is asked."""
+        return Prompt.text(self.prompt)
 
     def told(self) -> int | None:
         return self.logprobs

@@ -34,6 +34,28 @@ class VerbatimSpan:
 
 
 @dataclass(frozen=True)
+class RetrievedRecord:
+    """A record that was looked up and put before the question: a claim apart from influence and from verbatim spans.
+
+    Attributes:
+        record: its hash, 32 bytes.
+        effects: for each output token by how many nats its loss rises where this record alone is left out of the prompt.
+    """
+
+    record: bytes
+    effects: tuple[float, ...]
+
+    @property
+    def effect(self) -> float:
+        """The same for the whole output, nats; positive where the record made the output likelier."""
+        return sum(self.effects)
+
+    def told(self) -> dict[str, Any]:
+        """What the API tells of it."""
+        return {"record": to_hex(self.record), "effect_nats": round(self.effect, 4)}
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Shares and evidence of one answer; shares (ascending by hash) and residual sum to 1,000,000 ppm."""
 
@@ -42,6 +64,7 @@ class Explanation:
     top: tuple[RecordInfluence, ...]
     tokens: tuple[str, ...]
     spans: tuple[VerbatimSpan, ...]
+    retrieved: tuple[RetrievedRecord, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -51,6 +74,7 @@ class Explanation:
             "top": [{**asdict(item), "record": to_hex(item.record)} for item in self.top],
             "tokens": list(self.tokens),
             "spans": [{**asdict(span), "records": [to_hex(record) for record in span.records]} for span in self.spans],
+            "retrieved": [{"record": to_hex(one.record), "effects": list(one.effects)} for one in self.retrieved],
         }
 
     @classmethod
@@ -77,6 +101,10 @@ class Explanation:
                         float(span["rarity"]),
                     )
                     for span in document["spans"]
+                ),
+                retrieved=tuple(
+                    RetrievedRecord(from_hex(one["record"], 32), tuple(map(float, one["effects"])))
+                    for one in document.get("retrieved", [])
                 ),
             )
         except (KeyError, TypeError, ValueError) as error:

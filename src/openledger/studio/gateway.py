@@ -126,12 +126,12 @@ def router(service: Callable[[], Service]) -> APIRouter:
     @routes.post("/chat/completions", response_model=None)
     async def chat(body: ChatRequest, request: Request) -> JSONResponse | StreamingResponse:
         """Answers a dialogue."""
-        return await _answer(service(), _Chat(bool(body.offered())), body, Prompt.chat(body.dialogue()), request)
+        return await _answer(service(), _Chat(bool(body.offered())), body, body.asked(), request)
 
     @routes.post("/completions", response_model=None)
     async def complete(body: CompletionRequest, request: Request) -> JSONResponse | StreamingResponse:
         """Continues a text."""
-        return await _answer(service(), _Completion(), body, Prompt.text(body.prompt), request)
+        return await _answer(service(), _Completion(), body, body.asked(), request)
 
     return routes
 

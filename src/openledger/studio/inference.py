@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from openledger.models import encode_messages, encode_text
@@ -37,6 +37,7 @@ from openledger.settlement import (
 )
 from openledger.studio.explanation import Explanation
 from openledger.studio.keys import ApiKey
+from openledger.studio.retrieval import MAX_LOOKED_UP, Passage
 
 _KEY_MARGIN_SECONDS = 600
 _RARE: dict[str, Any] = {
@@ -51,15 +52,30 @@ _RARE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked: a dialogue, or a text to continue."""
+    """What is asked: a dialogue, or a text to continue.
+
+    Attributes:
+        messages: the dialogue.
+        continued: the text.
+        top_k: how many records may be looked up for the dialogue's last message; 0 for none.
+        passages: those that were, the nearest first; they stand in the system message.
+    """
 
     messages: tuple[Mapping[str, str], ...] | None
     continued: str | None
+    top_k: int = 0
+    passages: tuple[Passage, ...] = ()
 
     @classmethod
-    def chat(cls, messages: Sequence[Mapping[str, str]]) -> Prompt:
-        """A dialogue of ``{"role", "content"}``."""
-        return cls(tuple(dict(message) for message in messages), None)
+    def chat(cls, messages: Sequence[Mapping[str, str]], top_k: int = 0) -> Prompt:
+        """A dialogue of ``{"role", "content"}``.
+
+        Raises:
+            InputError: more or fewer records are to be looked up than can be.
+        """
+        if not 0 <= top_k <= MAX_LOOKED_UP:
+            raise InputError(f"{top_k} records cannot be looked up; ask for 0 to {MAX_LOOKED_UP}")
+        return cls(tuple(dict(message) for message in messages), None, top_k)
 
     @classmethod
     def text(cls, text: str) -> Prompt:
@@ -68,7 +84,7 @@ class Prompt:
 
     @classmethod
     def from_json(cls, document: Any) -> tuple[Prompt, Sampling]:
-        """The prompt and sampling of a receipt's private body.
+        """The prompt and sampling of a receipt's private body; what was looked up has to be looked up again.
 
         Raises:
             InputError: it is of another form.
@@ -83,7 +99,8 @@ class Prompt:
                 grammar=Grammar(str(document["grammar"])) if "grammar" in document else None,
                 **{name: type(default)(document[name]) for name, default in _RARE.items() if name in document},
             )
-            prompt = cls.chat(document["messages"]) if "messages" in document else cls.text(document["text"])
+            top_k = int(document["retrieval"]["top_k"]) if "retrieval" in document else 0
+            prompt = cls.chat(document["messages"], top_k) if "messages" in document else cls.text(document["text"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the private body's prompt is malformed: {error}") from error
         return prompt, sampling
@@ -99,13 +116,27 @@ class Prompt:
             "stop": list(sampling.stop),
             **{name: getattr(sampling, name) for name, default in _RARE.items() if getattr(sampling, name) != default},
             **({} if sampling.grammar is None else {"grammar": sampling.grammar.source}),
+            **({"retrieval": {"top_k": self.top_k}} if self.top_k else {}),
         }
 
     def encode(self, tokenizer: Any) -> list[int]:
         """The prompt's token ids."""
         if self.messages is None:
             return list(encode_text(tokenizer, self.continued or "").token_ids)
-        return list(encode_messages(tokenizer, self.messages).token_ids)
+        if not self.passages:
+            return list(encode_messages(tokenizer, self.messages).token_ids)
+        texts = [passage.text for passage in self.passages]
+        first = self.messages[0]
+        if first["role"] == "system":
+            texts.insert(0, first["content"])
+        rest = self.messages[first["role"] == "system" :]
+        grounded = {"role": "system", "content": "\n".join(texts)}
+        return list(encode_messages(tokenizer, [grounded, *rest]).token_ids)
+
+    def ablated(self) -> list[Prompt]:
+        """The prompt without each of its passages in turn."""
+        passages = self.passages
+        return [replace(self, passages=passages[:place] + passages[place + 1 :]) for place in range(len(self.passages))]
 
     def shown(self) -> str:
         """The prompt as one text for people: what the user asked last."""
@@ -125,8 +156,10 @@ class ServedModel:
     input_price: int
     output_price: int
     adapter: str
-    explain: Callable[[Sequence[int], Sequence[int]], Explanation]
-    """(prompt ids, output ids) → who shaped the output."""
+    look_up: Callable[[Prompt, Sampling], Prompt]
+    """The prompt with the passages that are looked up for it."""
+    explain: Callable[[Prompt, Sequence[int]], Explanation]
+    """(prompt, output ids) → who shaped the output."""
     contributor_of: Callable[[bytes], str]
     """Record hash → contributor's address."""
 
@@ -170,6 +203,7 @@ class Answer:
             "contributors": self.contributors,
             "records": {to_hex(record): ppm for record, ppm in self.body.shares},
             "residual_ppm": self.body.residual_ppm,
+            **({"retrieved": [one.told() for one in self.explanation.retrieved]} if self.explanation.retrieved else {}),
         }
 
 
@@ -294,6 +328,7 @@ class InferenceService:
             OverloadedError: too many requests are waiting.
         """
         model = self.model(name)
+        prompt = model.look_up(prompt, sampling)
         prompt_ids = prompt.encode(self._engine.tokenizer)
         most = self._highest(model, prompt_ids, sampling)
         self._reserve(key, most)
@@ -324,6 +359,7 @@ class InferenceService:
             PaymentError: the answer could cost more than that.
         """
         model = self.model(name)
+        prompt = model.look_up(prompt, sampling)
         prompt_ids = prompt.encode(self._engine.tokenizer)
         highest = self._highest(model, prompt_ids, sampling)
         if highest > most:
@@ -343,7 +379,8 @@ class InferenceService:
         Raises:
             NotFoundError: no such model.
         """
-        return self._highest(self.model(name), prompt.encode(self._engine.tokenizer), sampling)
+        model = self.model(name)
+        return self._highest(model, model.look_up(prompt, sampling).encode(self._engine.tokenizer), sampling)
 
     def _highest(self, model: ServedModel, prompt_ids: Sequence[int], sampling: Sampling) -> int:
         return model.fee(len(prompt_ids), min(sampling.max_tokens, self._engine.context_length))
@@ -389,7 +426,7 @@ class InferenceService:
         publish: bool,
     ) -> Answer:
         """Signs and stores the receipt, and takes a voucher by the key if there is one."""
-        explanation = model.explain(prompt_ids, finished.token_ids)
+        explanation = model.explain(prompt, finished.token_ids)
         private = PrivateBody.seal(prompt.to_json(sampling), finished.text)
         fee = model.fee(len(prompt_ids), len(finished.token_ids))
         with self._signing:

@@ -122,6 +122,8 @@ class StandaloneService:
         """
         if publish:
             raise InputError("store is true, and this server makes no receipts that could be published; leave it out")
+        if prompt.top_k:
+            raise InputError("this server has no Datanet in which records could be looked up; leave retrieval out")
         model = self.model(name, key)
         ids = prompt.encode(self._engine.tokenizer)
         for event in self._engine.generate(model.adapter, ids, sampling, cancel=cancel):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _LONGEST = 4_000
 """Characters of one question."""
+_LOOKED_UP = 3
+"""How many records are looked up where a person asks for it."""
 
 
 class Chat:
@@ -46,6 +48,7 @@ class Chat:
                     icon("send")
                     span("Send")
                 self._send.on("click", self._ask, args=[])
+            self._look_up = ui.checkbox(f"Look up {_LOOKED_UP} records for it").props("dense")
 
     async def _ask(self) -> None:
         question = (self._question.value or "").strip()
@@ -74,9 +77,9 @@ class Chat:
 
     async def _answer(self, question: str, turn: Tag, answer: Tag) -> None:
         messages = [*self._messages, {"role": "user", "content": question}]
-        text = ""
+        text, top_k = "", _LOOKED_UP if self._look_up.value else 0
         receipt = None
-        async for piece in stream(lambda: self._node.chat(self._model_name, messages)):
+        async for piece in stream(lambda: self._node.chat(self._model_name, messages, top_k)):
             if isinstance(piece, ReceiptRow):
                 receipt = piece
             else:

@@ -94,7 +94,7 @@ class Views(Protocol):
         """The fine-tuning job under way or last done since the node came up; None where there was none."""
         ...
 
-    def chat(self, model_name: str, messages: list[dict[str, str]], /) -> Iterator[str | ReceiptRow]:
+    def chat(self, model_name: str, messages: list[dict[str, str]], top_k: int, /) -> Iterator[str | ReceiptRow]:
         """Act: pieces of the model's answer to role/content messages, then its receipt as the last item."""
         ...
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from openledger.node.views import Check, Party, ReceiptRow, ReceiptView, SpanView
+from openledger.node.views import Check, Party, ReceiptRow, ReceiptView, RetrievedView, SpanView, top_words
 from openledger.ui.access import may_act
 from openledger.ui.components import Heatmap, HeatmapRow, split_tokens
 from openledger.ui.dom import Tag, button, div, heading, link, paragraph, span
@@ -140,6 +140,7 @@ def _draw(node: Views, view: ReceiptView) -> None:
             _influence(view)
             _records(view)
             _verbatim(view)
+            _retrieved(view)
             _verification(node, row.id)
         with div("stack"):
             with card("Who shaped it", "Shares of this answer by contributor, from the measured influence."):
@@ -175,6 +176,28 @@ def _verbatim(view: ReceiptView) -> None:
             Column[SpanView]("Stands in", _span_records),
         ]
         table("Verbatim words and the records in which they stand", columns, view.spans)
+
+
+def _retrieved(view: ReceiptView) -> None:
+    if not view.retrieved:
+        return
+    note = (
+        "Records that were looked up and put before the question, and how much likelier each made the answer: its loss "
+        "without that record in the prompt, less its loss with it. That is another claim than influence of training."
+    )
+
+    def words(one: RetrievedView) -> None:
+        found = (word.strip(".,;:") for word, _ in top_words(view.tokens, one.effects, 4))
+        span(" · ".join(filter(None, found)), "wrap-text small")
+
+    with card("Retrieved context", note):
+        columns = [
+            Column[RetrievedView]("Record", lambda one: record_link(one.question, one.hash, "clamp"), "text"),
+            Column[RetrievedView]("Contributor", lambda one: show_party(one.contributor)),
+            Column[RetrievedView]("Likelier by", lambda one: span(f"{one.effect:+.2f} nats"), "number"),
+            Column[RetrievedView]("Words", words, "text"),
+        ]
+        table("Records that were looked up for this answer", columns, view.retrieved)
 
 
 def _span_records(part: SpanView) -> None:
