@@ -100,24 +100,27 @@ def test_answers_do_not_depend_on_who_else_asks(
 
 
 def test_a_card_tells_data_measures_and_identity(run: TrainingRun, evaluation: Evaluation) -> None:
-    card = model_card("Coin finder", run, evaluation, DATA, attribution={"LDS": "0.61 (0.55 to 0.66)"})
+    card = model_card(
+        "Coin finder", run, evaluation, DATA, tolerance_ppm=1_500, attribution={"LDS": "0.61 (0.55 to 0.66)"}
+    )
     assert card.startswith("# Coin finder\n")
     assert evaluation.tuned is not None
     assert f"| exact answers, of {evaluation.sampled} | 0 | {evaluation.tuned.exact} |" in card
     assert "Coins \\| of the world" in card
     assert "| LDS | 0.61 (0.55 to 0.66) |" in card
+    assert "may differ by 1,500 ppm" in card
     for digest in (run.base_digest, run.adapter_digest, run.recipe.digest(), evaluation.digest(), keccak(b"root")):
         assert to_hex(digest) in card
 
 
 def test_a_card_does_not_hide_what_was_not_measured(run: TrainingRun, evaluation: Evaluation) -> None:
-    assert "Not measured." in model_card("Coin finder", run, evaluation, DATA)
+    assert "Not measured." in model_card("Coin finder", run, evaluation, DATA, tolerance_ppm=1_500)
 
 
 def test_a_card_is_not_written_for_another_adapter(run: TrainingRun, evaluation: Evaluation) -> None:
     with pytest.raises(InputError, match="not of this run's adapter"):
-        model_card("Coin finder", run, replace(evaluation, adapter_digest=keccak(b"other")), DATA)
+        model_card("Coin finder", run, replace(evaluation, adapter_digest=keccak(b"other")), DATA, tolerance_ppm=1_500)
     with pytest.raises(InputError, match="no name"):
-        model_card("  ", run, evaluation, DATA)
+        model_card("  ", run, evaluation, DATA, tolerance_ppm=1_500)
     with pytest.raises(InputError, match="no Datanet version"):
-        model_card("Coin finder", run, evaluation, [])
+        model_card("Coin finder", run, evaluation, [], tolerance_ppm=1_500)

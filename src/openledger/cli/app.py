@@ -23,6 +23,7 @@ from openledger.cli import (
     demo,
     dispute,
     gov,
+    growth,
     host,
     key,
     market,
@@ -69,6 +70,7 @@ app.add_typer(datanet.app, name="datanet")
 app.add_typer(access.app, name="access")
 app.add_typer(model.app, name="model")
 attribution.app.command()(accuracy.audit)
+attribution.app.command()(growth.extend)
 app.add_typer(attribution.app, name="attribution")
 app.command(name="train")(model.train)
 app.add_typer(key.app, name="key")

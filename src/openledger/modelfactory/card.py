@@ -39,6 +39,7 @@ def model_card(
     evaluation: Evaluation,
     data: Sequence[DataSource],
     *,
+    tolerance_ppm: int,
     summary: str = "",
     attribution: Mapping[str, str] | None = None,
 ) -> str:
@@ -49,6 +50,7 @@ def model_card(
         run: how it was trained.
         evaluation: how it was measured; it must be of the run's own adapter.
         data: the Datanet versions.
+        tolerance_ppm: by how many ppm a share that is recomputed on another kind of processor may differ.
         summary: a few words by its builder.
         attribution: measured attribution accuracy, as rows of name and value with its interval; without it the
             card says that it was not measured.
@@ -105,6 +107,9 @@ def model_card(
         "that it was not trained on, expect it to invent an answer in the same form.",
         _ACCURACY,
         _accuracy(attribution or {}),
+        "## Verification",
+        "Whoever recomputes an answer's shares on the host's kind of processor must get the same shares, to the ppm; on another "
+        f"kind a share may differ by {tolerance_ppm:,} ppm (`openledger verify --other-processor`).",
         "## Training",
         _table(
             ("setting", "value"),

@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 
 from openledger.attribution import AdapterModel, Audit, InfluenceIndex, Query, SpanIndex
 from openledger.attribution import audit as measure
-from openledger.chain import Chain, Deployment
 from openledger.modelfactory import TrainingRecord, TrainingRun, examples_of, generate, load_adapter, train
 from openledger.models import BaseModel, encode_dialogue
-from openledger.node.audit import FetchedBlobs, PublicSource
-from openledger.node.events import EventLog
-from openledger.node.library import Library
-from openledger.node.serving import INDEX, Shelf, read_version
+from openledger.node.audit import PublicSource, reach
+from openledger.node.serving import INDEX, read_version
 from openledger.primitives import InputError, canonical_bytes, parse_json, to_hex
 from openledger.storage import write_atomically
 
@@ -57,14 +54,10 @@ def fetch(model: int, source: PublicSource, folder: Path, base: str | None = Non
         NotFoundError: there is no such model, or a file of it is not published.
         VerificationError, ModelError: its files are not what the chain says.
     """
-    facts = source.network_facts()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "deployment.json").write_text(facts["deployment"])
-    chain = Chain(facts["rpc_url"], Deployment.load(folder / "deployment.json"))
-    blobs = FetchedBlobs(folder / "blobs", source)
-    library = Library(chain, EventLog(chain), blobs)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        shelf = Shelf(base, chain, blobs, Path(scratch), library)
+        network = reach(source, folder, Path(scratch), base)
+        chain, blobs, library, shelf = network.chain, network.blobs, network.library, network.shelf
         shelf.model(model)
         files = folder / f"model-{model}"
         if not files.exists():

@@ -82,21 +82,44 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Opened:
+class Reached:
+    """A network as a node publishes it: the chain, the public blobs, the records and models that they lead to."""
+
+    chain: Chain
+    blobs: BlobStore
+    library: Library
+    shelf: Shelf
+
+
+def reach(source: PublicSource, folder: Path, work: Path, base: str | None = None) -> Reached:
+    """A network from what a node publishes and the chain, trusting neither.
+
+    Args:
+        source: a node; everything that it sends is checked against hashes on the chain.
+        folder: where blobs are kept.
+        work: where models are unpacked.
+        base: the base model by folder or hub id; None for the one that ships.
+    """
+    facts = source.network_facts()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "deployment.json").write_text(facts["deployment"])
+    chain = Chain(facts["rpc_url"], Deployment.load(folder / "deployment.json"))
+    blobs = FetchedBlobs(folder / "blobs", source)
+    library = Library(chain, EventLog(chain), blobs)
+    return Reached(chain, blobs, library, Shelf(base, chain, blobs, work, library))
+
+
+@dataclass(frozen=True)
+class Opened(Reached):
     """One receipt with all that it takes to compute it anew.
 
     Attributes:
         digest: the receipt's id, 32 bytes.
         body: its public body.
-        chain, blobs, library, shelf: the chain, the public blobs, the records and models that they lead to.
     """
 
     digest: bytes
     body: ReceiptBody
-    chain: Chain
-    blobs: BlobStore
-    library: Library
-    shelf: Shelf
     _given: PrivateBody | None = None
 
     def private(self, private_hash: bytes) -> PrivateBody:
@@ -113,17 +136,12 @@ def opened(
     receipt: str, source: PublicSource, *, base: str | None = None, private_body: Path | None = None
 ) -> Iterator[Opened]:
     """One receipt from what a node publishes and the chain, trusting neither; arguments and errors as :func:`audit`."""
-    facts = source.network_facts()
     with tempfile.TemporaryDirectory(prefix="openledger-verify-") as temporary:
-        folder = Path(temporary)
-        (folder / "deployment.json").write_text(facts["deployment"])
-        chain = Chain(facts["rpc_url"], Deployment.load(folder / "deployment.json"))
-        blobs = FetchedBlobs(folder / "blobs", source)
+        network = reach(source, Path(temporary), Path(temporary) / "work", base)
         body = _body(receipt, source)
-        library = Library(chain, EventLog(chain), blobs)
-        shelf = Shelf(base, chain, blobs, folder / "work", library)
         given = None if private_body is None else PrivateBody.from_json(_read(private_body))
-        yield Opened(_claimed_id(receipt, body, chain), body, chain, blobs, library, shelf, given)
+        digest = _claimed_id(receipt, body, network.chain)
+        yield Opened(network.chain, network.blobs, network.library, network.shelf, digest, body, given)
 
 
 def audit(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from web3.logs import DISCARD
 
-from openledger.attribution import Checkpoint, TrainingExample, build_index
+from openledger.attribution import OTHER_PROCESSOR_PPM, Checkpoint, TrainingExample, build_index
 from openledger.datanets import datanet_terms
 from openledger.modelfactory import (
     DataSource,
@@ -165,7 +165,7 @@ class Trainer:
                 len(records),
                 licences=(node.curation.terms(datanet).licence,),
             )
-            card = model_card(name, run, evaluation, [source])
+            card = model_card(name, run, evaluation, [source], tolerance_ppm=OTHER_PROCESSOR_PPM)
             with node.database.session() as session:
                 session.add(
                     ModelRecord(
