@@ -7,13 +7,14 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from openledger.models import load_base
-from openledger.openlora import CancelledError, Engine, EngineLimits, EngineProcess, Finished, Grammar, Piece, Sampling
-from openledger.primitives import InputError, ModelError, NotFoundError, OverloadedError
+from openledger.openlora import CancelledError, Engine, EngineLimits, EngineProcess, Grammar, Piece, Sampling
+from openledger.primitives import InputError, ModelError, NotFoundError, OverloadedError, UnavailableError
 from tests.openlora.models import random_adapter
 
 PROMPT = [15, 200, 31, 77, 12, 901]
@@ -86,11 +87,44 @@ def test_when_it_is_killed_its_requests_are_told_and_it_comes_back_with_its_adap
         stream = process.generate("law", PROMPT, LONG)
         assert isinstance(next(stream), Piece)
         os.kill(process.process_id, signal.SIGKILL)
-        with pytest.raises(ModelError, match="send the request again"):
+        with pytest.raises(UnavailableError, match="send the request again"):
             list(stream)
-        assert comes_back(process) == right
+        assert process.complete("half", PROMPT, HOW[1]) == right
         assert process.restarts == round_ + 1
+        assert f"openledger_engine_restarts_total {round_ + 1}" in process.exposition().decode()
     assert process.adapters == {"law", "half"}
+
+
+def test_a_whole_answer_is_made_again_by_the_next_process(process: EngineProcess) -> None:
+    right = process.complete("law", PROMPT, LONG)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(process.complete, "law", PROMPT, LONG)
+        wait_until(lambda: process.load != (0, 0) or asked.done())
+        assert not asked.done()
+        os.kill(process.process_id, signal.SIGKILL)
+        assert asked.result() == right
+
+
+def test_while_no_process_is_there_streams_are_told_to_come_back(process: EngineProcess) -> None:
+    restarts = process.restarts
+    os.kill(process.process_id, signal.SIGKILL)
+    wait_until(lambda: process.restarts > restarts)
+    with pytest.raises(UnavailableError) as refused:
+        process.generate("law", PROMPT, LONG)
+    assert refused.value.retry_after >= 1
+    process.wait()
+    assert process.adapters == {"law", "half"}
+
+
+def test_a_process_that_answers_nothing_is_killed_and_started_again() -> None:
+    with EngineProcess(load_base().path, silent_seconds=2) as process:
+        stream = process.generate(None, PROMPT, LONG)
+        next(stream)
+        os.kill(process.process_id, signal.SIGSTOP)
+        with pytest.raises(UnavailableError):
+            list(stream)
+        process.wait()
+        assert process.restarts == 1
 
 
 def test_a_base_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
@@ -100,17 +134,6 @@ def test_a_base_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
             (tmp_path / file.name).write_bytes(file.read_bytes())
     with pytest.raises(ModelError, match="could not load"):
         EngineProcess(tmp_path)
-
-
-def comes_back(process: EngineProcess) -> Finished:
-    until = time.monotonic() + 120
-    while True:
-        try:
-            return process.complete("half", PROMPT, HOW[1])
-        except OverloadedError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.1)
 
 
 def wait_until(holds: object) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from eth_account import Account
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -16,20 +16,47 @@ from openledger.studio.keys import ApiKey
 CONSUMER = Account.from_key("0x" + "11" * 32).address
 
 
-@settings(deadline=None)
-@given(st.binary(min_size=32, max_size=32).filter(lambda key: 0 < int.from_bytes(key, "big") < 1 << 255))
-def test_a_key_survives_being_shown_and_read(secret: bytes) -> None:
-    key = ApiKey(CONSUMER, Account.from_key(secret))
+MODELS = st.none() | st.frozensets(st.integers(1, 10**12), min_size=1, max_size=4)
+
+
+@given(st.binary(min_size=32, max_size=32), MODELS)
+def test_a_key_survives_being_shown_and_read(secret: bytes, models: frozenset[int] | None) -> None:
+    key = ApiKey(CONSUMER, secret, models)
     read = ApiKey.parse(key.reveal())
-    assert (read.consumer, bytes(read.signer.key)) == (CONSUMER, secret)
+    assert read == key
+    assert read.signer.address == key.signer.address
+
+
+@given(st.binary(min_size=32, max_size=32), MODELS, MODELS)
+def test_a_key_for_some_models_is_another_session_key_than_one_for_others(
+    secret: bytes, models: frozenset[int] | None, others: frozenset[int] | None
+) -> None:
+    one, other = ApiKey(CONSUMER, secret, models), ApiKey(CONSUMER, secret, others)
+    assert (one.signer.address == other.signer.address) == (models == others)
+    # Whoever takes the session key itself for a secret has another session key.
+    assert ApiKey(CONSUMER, bytes(one.signer.key)).signer.address != one.signer.address
+
+
+def test_a_key_is_good_for_its_models_only() -> None:
+    assert ApiKey.create(CONSUMER).may_ask(7)
+    some = ApiKey.create(CONSUMER, [3, 5])
+    assert [some.may_ask(number) for number in (3, 4, 5)] == [True, False, True]
+    with pytest.raises(InputError, match="no model at all"):
+        ApiKey.create(CONSUMER, [])
 
 
 def test_a_key_is_not_shown_by_printing_it() -> None:
     key = ApiKey.create(CONSUMER)
+    assert key.secret.hex() not in f"{key!r} {key}"
     assert bytes(key.signer.key).hex() not in f"{key!r} {key}"
 
 
-@pytest.mark.parametrize("text", ["", "sk-abc", "olk-12-34", "olk-" + "1" * 40 + "-" + "0" * 64])
+LONG_ENOUGH = f"olk-{'1' * 40}-{'2' * 64}"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "sk-abc", "olk-12-34", *(LONG_ENOUGH + end for end in ("0", "-", "-0", "-1.", "-1,2"))]
+)
 def test_a_malformed_key_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(SignatureError) as caught:
         ApiKey.parse(text)

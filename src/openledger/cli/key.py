@@ -17,12 +17,15 @@ app = typer.Typer(help="API keys with a spending cap.", no_args_is_help=True)
 def create(
     cap: Annotated[str, typer.Option(help="The most it can ever spend, in OPEN.")] = "10",
     days: Annotated[float, typer.Option(min=0.01, max=3650, help="How long it lives.")] = 30.0,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Name of a model that may be asked with it; repeat it. All if left out.")
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make an API key paid by this node's consumer account. It is shown once and stored nowhere."""
     with network(home) as client:
-        made = client.send(calls.create_key(cap, days))
+        made = client.send(calls.create_key(cap, days, model or ()))
     if json:
         print_json(made)
         return

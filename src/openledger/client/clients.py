@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
@@ -101,8 +101,9 @@ class _Calls(DatanetCalls, AccountCalls, MarketCalls):
         return Call("POST", f"/api/datanets/{datanet}/versions", views.VersionRow, timeout=LONG)
 
     @staticmethod
-    def create_key(cap: str, days: float = 30.0) -> Call[dict[str, Any]]:
-        return Call("POST", "/api/keys", dict[str, Any], body={"cap": cap, "days": days})
+    def create_key(cap: str, days: float = 30.0, models: Sequence[str] = ()) -> Call[dict[str, Any]]:
+        body = {"cap": cap, "days": days, "models": list(models)}
+        return Call("POST", "/api/keys", dict[str, Any], body=body)
 
     @staticmethod
     def settle() -> Call[dict[str, Any]]:

@@ -53,10 +53,12 @@ class Amount:
 
 @dataclass(frozen=True)
 class NewKey:
-    """A request for an API key of the node's own consumer account: cap in OPEN, lifetime in days."""
+    """A request for an API key of the node's own consumer account: cap in OPEN, lifetime in days, names of models or none
+    for all."""
 
     cap: str
     days: float = 30.0
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ def router(node: Node) -> APIRouter:
 
     @routes.post("/keys", dependencies=acts)
     def create_key(body: NewKey) -> KeyCreated:
-        key, cap, expires = node.create_key(parse_open(body.cap), body.days)
+        key, cap, expires = node.create_key(parse_open(body.cap), body.days, body.models)
         return KeyCreated(key.reveal(), key.consumer, cap, expires)
 
     @routes.post("/settle", dependencies=acts)

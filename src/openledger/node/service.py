@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
+from prometheus_client import generate_latest
 
 from openledger import governance
 from openledger.chain import Chain, Deployment, DevChain
@@ -174,7 +175,14 @@ class Node:
     @cached_property
     def shelf(self) -> Shelf:
         """The models in memory."""
-        return Shelf(self.settings.base or None, self.chain, self.blobs, self.home.work, self.reader.library)
+        return Shelf(
+            self.settings.base or None,
+            self.chain,
+            self.blobs,
+            self.home.work,
+            self.reader.library,
+            apart=self.settings.engine == "process",
+        )
 
     @cached_property
     def inference(self) -> InferenceService:
@@ -255,6 +263,10 @@ class Node:
     def clock(self) -> float:
         """Unix seconds on the chain's time, which can run ahead of this machine's after a demo moved it."""
         return float(self.devchain.time)
+
+    def metrics(self) -> bytes:
+        """What Prometheus is told: the engine's figures once it is used."""
+        return self.shelf.engine.exposition() if "shelf" in self.__dict__ else generate_latest()
 
     # ---- reading ---------------------------------------------------------------------------------------------
 
@@ -350,16 +362,24 @@ class Node:
         number = self.curation.anchor(datanet).number
         return next(version for version in self.reader.datanet(datanet).versions if version.number == number)
 
-    def create_key(self, cap: int, days: float) -> tuple[ApiKey, int, int]:
+    def create_key(self, cap: int, days: float, models: Sequence[str] = ()) -> tuple[ApiKey, int, int]:
         """An API key paid by this node's consumer account: (key, cap in wei, expiry in Unix seconds).
+
+        Args:
+            models: names of the models that may be asked with it; none for all of them, those to come included.
 
         Raises:
             InputError: the cap or the lifetime is not positive.
+            NotFoundError: no model of such a name.
         """
         if cap <= 0 or not 0 < days <= 3650:
             raise InputError(f"a key with a cap of {cap} wei for {days} days is worth nothing; both must be positive")
         consumer = self.keys.wallet(CONSUMER)
-        key = ApiKey.create(consumer.address)
+        numbers = {model.name: model.id for model in self.models()} if models else {}
+        for name in models:
+            if name not in numbers:
+                raise NotFoundError(f"no model {name!r}; `openledger model list` shows them")
+        key = ApiKey.create(consumer.address, [numbers[name] for name in models] if models else None)
         expiry = int(self.clock() + days * 86_400)
         set_session_key(self.chain, consumer, key.signer.address, cap, expiry)
         self.escrow.forget()

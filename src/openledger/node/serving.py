@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -16,9 +17,9 @@ from openledger.attribution import InfluenceIndex, Query, SpanIndex, shares
 from openledger.chain import Chain
 from openledger.datanets import AccessRule, Version, datanet_terms
 from openledger.modelfactory import TrainingRun
-from openledger.models import BaseModel, control_tokens, encode_dialogue, keep_freed_memory, load_base
+from openledger.models import BaseModel, base_folder, control_tokens, encode_dialogue, keep_freed_memory, load_base
 from openledger.node.library import Library
-from openledger.openlora import Engine, Sampling
+from openledger.openlora import Backend, Engine, EngineProcess, Sampling
 from openledger.primitives import InputError, ModelError, NotFoundError, VerificationError, from_hex, to_hex
 from openledger.settlement import PrivateBody, ReceiptBody, Recomputed
 from openledger.storage import BlobStore, Database, ModelRecord
@@ -128,15 +129,34 @@ class Shelf:
         blobs: where their files are.
         work: folder to unpack them in.
         library: the Datanets' records.
+        apart: whether the engine runs in a process of its own, beside this one, which holds the base too, for gradients.
     """
 
-    def __init__(self, base: str | None, chain: Chain, blobs: BlobStore, work: Path, library: Library) -> None:
+    def __init__(
+        self,
+        base: str | None,
+        chain: Chain,
+        blobs: BlobStore,
+        work: Path,
+        library: Library,
+        *,
+        apart: bool = False,
+    ) -> None:
         # Serving, attribution and recomputation take turns on the pinned path, which is one thread; a pool of waiting
         # threads beside it only costs time.
         torch.set_num_threads(1)
         keep_freed_memory()
-        self.base = load_base(base)
-        self.engine = Engine(self.base, store=work / "openlora")
+        store = work / "openlora"
+        process = EngineProcess(base_folder(base), store=store, wait=False) if apart else None
+        try:
+            self.base = load_base(base)
+            if process is not None:
+                process.wait()
+            self.engine: Backend = process or Engine(self.base, store=store)
+        except BaseException:
+            if process is not None:
+                process.close()
+            raise
         self._chain = chain
         self._blobs = blobs
         self._work = work
@@ -170,6 +190,7 @@ class Shelf:
             look_up=loaded.look_up,
             explain=loaded.explain,
             contributor_of=lambda record: self._library.find(record).contribution.contributor,
+            servable=_kept(lambda: bool(self._chain.call(registry.isServable(number)))),
         )
 
     def model(self, number: int) -> LoadedModel:
@@ -257,6 +278,19 @@ class Shelf:
             dialogue = encode_dialogue(self.base.tokenizer, value["question"], value["answer"])
             documents.append(list(dialogue.token_ids))
         return SpanIndex.build(documents)
+
+
+def _kept(ask: Callable[[], bool], seconds: float = 2.0) -> Callable[[], bool]:
+    """The same question, whose answer is used again for some seconds."""
+    known: list[tuple[float, bool]] = []
+
+    def answer() -> bool:
+        now = time.monotonic()
+        if not known or now - known[-1][0] >= seconds:
+            known[:] = [(now, ask())]
+        return known[-1][1]
+
+    return answer
 
 
 def read_version(chain: Chain, blobs: BlobStore, datanet: int, number: int) -> tuple[int, Version]:

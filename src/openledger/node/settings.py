@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; empty is SQLite in the home folder")
     blobs_url: str = Field("", description="fsspec URL of the public blobs; empty is a folder in the home folder")
     base: str = Field("", description="base model by folder or hub id; empty is the one that ships with OpenLedger")
+    engine: Literal["process", "thread"] = Field(
+        "process",
+        description="where answers are generated: a process of its own, which is started again when it dies, or a thread of "
+        "the node, which takes about 0.5 GiB less memory and takes the node with it when it dies",
+    )
     bootstrap: Path | None = Field(
         None, description="CSV or JSON list of accounts that a new network's community gives OPEN to; none if left out"
     )

@@ -62,6 +62,10 @@ class Backend(Protocol):
         """Yields pieces of text as they come, then one :class:`Finished`."""
         ...
 
+    def complete(self, adapter: str | None, prompt_ids: Sequence[int], sampling: Sampling) -> Finished:
+        """The whole answer at once."""
+        ...
+
     def close(self) -> None:
         """Ends it."""
         ...

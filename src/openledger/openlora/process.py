@@ -1,9 +1,9 @@
 """An engine in a process of its own, which is started again when it dies.
 
-What kills the engine (a fault in a library, the system short of memory) then ends the requests that it was answering, with an
+What kills the engine (a fault in a library, the system short of memory) then ends the streams that it was answering, with an
 error that says so, and nothing else: the gateway, its receipts and its vouchers live on here. The new process gets the same
-adapters; until it is there, requests are told to come back. The two speak JSON lines over pipes
-(:mod:`openledger.openlora.worker`).
+adapters; until it is there, streams are told to come back, and whole answers (:meth:`EngineProcess.complete`) wait for it and are
+made again. The two speak JSON lines over pipes (:mod:`openledger.openlora.worker`).
 """
 
 from __future__ import annotations
@@ -34,11 +34,19 @@ from openledger.primitives import (
     NotFoundError,
     OpenLedgerError,
     OverloadedError,
+    UnavailableError,
 )
 
 _LOG = logging.getLogger(__name__)
 _LOOK_UP_SECONDS = 0.25
 _RESTART_SECONDS = 1.0
+_TRIES = 3
+_RETRY_SECONDS = 5
+_ENDED = "ended"
+_RESTARTS_HEAD = (
+    "# HELP openledger_engine_restarts_total Times that the engine's process was started again\n"
+    "# TYPE openledger_engine_restarts_total counter\n"
+)
 _KINDS = {kind.__name__: kind for kind in (InputError, ModelError, NotFoundError)}
 
 
@@ -51,6 +59,8 @@ class EngineProcess:
         store: folder for converted adapters; None for a temporary one.
         adapter_limits: what adapters are accepted.
         start_seconds: how long it may take to load the base.
+        silent_seconds: a process that answers nothing for so long is killed, and started again.
+        wait: whether to return only once it is loaded; else :meth:`wait` does.
 
     Attributes:
         name: the base model's.
@@ -70,11 +80,16 @@ class EngineProcess:
         store: Path | None = None,
         adapter_limits: AdapterLimits | None = None,
         start_seconds: float = 600.0,
+        silent_seconds: float = 60.0,
+        wait: bool = True,
     ) -> None:
         self.name = base.resolve().name
         self.tokenizer = load_tokenizer(base)
         self.fallback: str | None = None
         self.restarts = 0
+        self._base = base
+        self._start_seconds = start_seconds
+        self._silent_seconds = silent_seconds
         self._settings = {
             "base": str(base),
             "limits": asdict(limits or EngineLimits()),
@@ -90,13 +105,28 @@ class EngineProcess:
         self._ready = threading.Event()
         self._context = 0
         self._process = self._start()
-        attending = threading.Thread(target=self._attend, name="openlora-process", daemon=True)
-        attending.start()
-        until = time.monotonic() + start_seconds
+        self._attending = threading.Thread(target=self._attend, name="openlora-process", daemon=True)
+        self._attending.start()
+        threading.Thread(target=self._watch, name="openlora-watch", daemon=True).start()
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns once the process takes requests.
+
+        Raises:
+            ModelError: the base cannot be loaded, or not in time; the engine is then closed.
+            UnavailableError: a process that was started again does not take requests in time.
+        """
+        until = time.monotonic() + self._start_seconds
         while not self._ready.wait(0.1):
-            if not attending.is_alive() or time.monotonic() > until:
+            if self._closed.is_set():
+                raise ModelError("the engine is closed")
+            if time.monotonic() > until and self._context:
+                raise _starting()
+            if time.monotonic() > until or not self._attending.is_alive():
                 self.close()
-                raise ModelError(f"the engine's process could not load {base}; its error output says why")
+                raise ModelError(f"the engine's process could not load {self._base}; its error output says why")
 
     @property
     def adapters(self) -> frozenset[str]:
@@ -120,8 +150,9 @@ class EngineProcess:
         return self._process.pid
 
     def exposition(self) -> bytes:
-        """What the engine tells Prometheus."""
-        return str(self._call({"do": "exposition"})["text"]).encode()
+        """What the engine tells Prometheus, and how often its process was started again."""
+        told = str(self._call({"do": "exposition"})["text"])
+        return f"{told}{_RESTARTS_HEAD}openledger_engine_restarts_total {self.restarts}\n".encode()
 
     def add(self, name: str, folder: Path) -> None:
         """See :meth:`Engine.add`."""
@@ -145,17 +176,32 @@ class EngineProcess:
         *,
         cancel: threading.Event | None = None,
     ) -> Iterator[Piece | Finished]:
-        """See :meth:`Engine.generate`; a request whose process dies gets a ModelError that says to send it again."""
+        """See :meth:`Engine.generate`.
+
+        Raises:
+            UnavailableError: the process died, or is being started again; from the iterator too.
+        """
         how = {**asdict(sampling), "grammar": None if sampling.grammar is None else sampling.grammar.source}
         number, events = self._send({"do": "ask", "adapter": adapter, "prompt": list(prompt_ids), "sampling": how})
         first = self._next(number, events, None)
         return self._stream(number, events, first, cancel)
 
     def complete(self, adapter: str | None, prompt_ids: Sequence[int], sampling: Sampling) -> Finished:
-        """The whole answer at once."""
-        for event in self.generate(adapter, prompt_ids, sampling):
-            if isinstance(event, Finished):
-                return event
+        """The whole answer at once. If the process dies, the next one makes it again: the same bits, as nothing was told yet.
+
+        Raises:
+            UnavailableError: the process died over it again and again.
+        """
+        for tried in range(1, _TRIES + 1):
+            self.wait()
+            try:
+                *_, last = self.generate(adapter, prompt_ids, sampling)
+            except UnavailableError:
+                if tried == _TRIES:
+                    raise
+                continue
+            if isinstance(last, Finished):
+                return last
         raise ModelError("the generation ended without a result")
 
     def close(self) -> None:
@@ -181,6 +227,7 @@ class EngineProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            process_group=0,  # a terminal's Ctrl-C is for us; the process ends when we close it, or with us
         )
         _write(_pipe(process.stdin), self._settings)
         return process
@@ -189,6 +236,8 @@ class EngineProcess:
         """Hands out what the process tells, and starts it again when it has died."""
         while True:
             for line in _pipe(self._process.stdout):
+                if not line.endswith(b"\n"):
+                    break  # cut by its death
                 told = json.loads(line)
                 if "context" in told:
                     self._context, self.fallback = told["context"], told["fallback"]
@@ -200,12 +249,38 @@ class EngineProcess:
             with self._lock:
                 asked, self._asked = self._asked, {}
             for events in asked.values():
-                events.put({"error": "ModelError", "message": "the engine's process ended; send the request again"})
+                events.put({"error": _ENDED})
             if self._closed.wait(_RESTART_SECONDS) or not self._context:
                 return
             _LOG.error("the engine's process ended; it is started again", extra={"code": code, "requests": len(asked)})
             self.restarts += 1
             self._process = self._start()
+
+    def _watch(self) -> None:
+        """Kills a process that has stopped to answer."""
+        while not self._closed.wait(self._silent_seconds / 4):
+            process = self._process
+            if self._ready.is_set() and not self._answers() and process is self._process and not self._closed.is_set():
+                _LOG.error("the engine's process answers nothing and is killed", extra={"pid": process.pid})
+                process.kill()
+
+    def _answers(self) -> bool:
+        # Whoever writes to a process that reads no more holds the lock.
+        if not self._lock.acquire(timeout=self._silent_seconds):
+            return False
+        self._lock.release()
+        number = None
+        try:
+            number, events = self._send({"do": "load"})
+            events.get(timeout=self._silent_seconds)
+        except queue.Empty:
+            return False
+        except OpenLedgerError:
+            return True  # it ended, which is seen elsewhere
+        finally:
+            if number is not None:
+                self._asked.pop(number, None)
+        return True
 
     def _restore(self, added: dict[str, dict[str, Any]]) -> None:
         """Gives a new process its adapters, in the order in which they came."""
@@ -230,7 +305,7 @@ class EngineProcess:
         if self._closed.is_set():
             raise ModelError("the engine is closed")
         if wait and not self._ready.is_set():
-            raise OverloadedError("the engine is being started again; send the request again", retry_after=5)
+            raise _starting()
         events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         with self._lock:
             number = next(self._numbers)
@@ -239,7 +314,7 @@ class EngineProcess:
                 _write(_pipe(self._process.stdin), {**request, "number": number})
             except (OSError, ValueError) as error:
                 del self._asked[number]
-                raise OverloadedError("the engine has just ended; send the request again", retry_after=5) from error
+                raise _error({"error": _ENDED}) from error
         return number, events
 
     def _next(
@@ -303,7 +378,13 @@ def _write(pipe: IO[bytes], message: Mapping[str, Any]) -> None:
     pipe.flush()
 
 
+def _starting() -> UnavailableError:
+    return UnavailableError("the engine is being started; send the request again", retry_after=_RETRY_SECONDS)
+
+
 def _error(told: Mapping[str, Any]) -> OpenLedgerError:
+    if told["error"] == _ENDED:
+        return UnavailableError("the engine's process ended; send the request again", retry_after=_RETRY_SECONDS)
     if told["error"] == "OverloadedError":
         return OverloadedError(told["message"], retry_after=told["retry_after"])
     if told["error"] == "CancelledError":

@@ -101,7 +101,10 @@ def main() -> None:
     """Runs until the input ends."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    settings = json.loads(sys.stdin.buffer.readline())
+    first = sys.stdin.buffer.readline()
+    if not first:
+        return
+    settings = json.loads(first)
     store = settings["store"]
     engine = Engine(
         Path(settings["base"]),

@@ -25,6 +25,7 @@ from openledger.primitives.errors import (
     RevertError,
     SignatureError,
     StorageError,
+    UnavailableError,
     UnreachableError,
     VerificationError,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "SignatureError",
     "Signer",
     "StorageError",
+    "UnavailableError",
     "UnreachableError",
     "VerificationError",
     "Voucher",

@@ -9,6 +9,7 @@
     ├── PaymentError          a voucher, deposit or price does not cover the request
     ├── ModelError            a model or adapter cannot be loaded, trained or run
     ├── OverloadedError       there is no room for the request now; it can be sent again later
+    │   └── UnavailableError  what answers is being started again
     ├── VerificationError     a recomputation disagrees with what was claimed
     └── ChainError            the chain could not be reached or refused
         ├── RevertError       a contract reverted, with its own decoded error
@@ -68,6 +69,10 @@ class OverloadedError(OpenLedgerError):
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class UnavailableError(OverloadedError):
+    """What answers has ended, or is not there yet; it is being started again."""
 
 
 class VerificationError(OpenLedgerError):

@@ -33,6 +33,7 @@ from openledger.primitives import (
     PaymentError,
     RevertError,
     SignatureError,
+    UnavailableError,
 )
 from openledger.studio.api_types import ChatRequest, CompletionRequest
 from openledger.studio.inference import Prompt
@@ -43,6 +44,7 @@ _STATUS: tuple[tuple[type[OpenLedgerError], int, str, str], ...] = (
     (PaymentError, 402, "insufficient_quota", "insufficient_quota"),
     (NotFoundError, 404, "invalid_request_error", "model_not_found"),
     (RevertError, 409, "invalid_request_error", "refused_on_chain"),
+    (UnavailableError, 503, "server_error", "engine_restarting"),
     (OverloadedError, 429, "rate_limit_error", "overloaded"),
     (CancelledError, 499, "invalid_request_error", "cancelled"),
 )

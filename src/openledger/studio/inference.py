@@ -162,6 +162,8 @@ class ServedModel:
     """(prompt, output ids) → who shaped the output."""
     contributor_of: Callable[[bytes], str]
     """Record hash → contributor's address."""
+    servable: Callable[[], bool] = lambda: True
+    """Whether the register lets it be served now: not deprecated, and approved where governance asks for that."""
 
     def fee(self, prompt_tokens: int, output_tokens: int) -> int:
         """Wei for one answer."""
@@ -279,24 +281,25 @@ class InferenceService:
         """
         return ApiKey.parse(token)
 
-    def models(self, _key: ApiKey | None = None) -> list[ServedModel]:
-        """Every model that the key may ask, by id: all that are served, for all of them are registered for everyone."""
-        return sorted(self._models.values(), key=lambda model: model.id)
+    def models(self, key: ApiKey | None = None) -> list[ServedModel]:
+        """Every model that the key may ask, by id: those that it is good for and that the register lets be served."""
+        found = sorted(self._models.values(), key=lambda model: model.id)
+        return [model for model in found if (key is None or key.may_ask(model.id)) and model.servable()]
 
-    def model(self, name: str, _key: ApiKey | None = None) -> ServedModel:
+    def model(self, name: str, key: ApiKey | None = None) -> ServedModel:
         """The served model of that name, which may also be written ``base:name``.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is none that the key may ask.
         """
         base, colon, adapter = name.partition(":")
         if colon and base == self._engine.name:
             name = adapter
-        if name not in self._models:
-            raise NotFoundError(
-                f"no model {name!r} is served here; served: {', '.join(sorted(self._models)) or 'none'}"
-            )
-        return self._models[name]
+        model = self._models.get(name)
+        if model is None or (key is not None and not key.may_ask(model.id)) or not model.servable():
+            served = ", ".join(model.name for model in self.models(key)) or "none"
+            raise NotFoundError(f"no model {name!r} is served to this key; served: {served}")
+        return model
 
     def complete(self, name: str, prompt: Prompt, sampling: Sampling, key: ApiKey, *, publish: bool = False) -> Answer:
         """The whole answer at once; see :meth:`answer`."""
@@ -326,8 +329,9 @@ class InferenceService:
             InputError: the prompt does not fit.
             PaymentError: key, cap or deposit do not cover the most that this answer can cost.
             OverloadedError: too many requests are waiting.
+            UnavailableError: what answers died, or is being started again; from the iterator too.
         """
-        model = self.model(name)
+        model = self.model(name, key)
         prompt = model.look_up(prompt, sampling)
         prompt_ids = prompt.encode(self._engine.tokenizer)
         most = self._highest(model, prompt_ids, sampling)
@@ -367,10 +371,7 @@ class InferenceService:
                 f"this answer can cost up to {format_open(highest)} OPEN and {format_open(most)} OPEN lie ready for it; "
                 "pay in more, or ask for fewer tokens"
             )
-        events = self._engine.generate(model.adapter, prompt_ids, sampling)
-        finished = next((event for event in events if isinstance(event, Finished)), None)
-        if finished is None:
-            raise InputError("the generation ended without a result")
+        finished = self._engine.complete(model.adapter, prompt_ids, sampling)
         return self._settle(model, prompt, prompt_ids, sampling, finished, consumer, None, publish=True)
 
     def highest_fee(self, name: str, prompt: Prompt, sampling: Sampling) -> int:
