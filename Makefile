@@ -108,6 +108,7 @@ bench-attribution-drift: $(READY) ## Shares under other instruction sets, for a 
 vllm-check: $(READY) ## The vLLM backend over two real replicas, in an environment of its own
 	bash bench/openlora/setup.sh
 	$(BIN)/python -m bench.openlora.vllm_check
+	$(BIN)/python -m bench.openlora.vllm_serve_check
 
 clean: ## Remove what set-up and builds made
 	rm -rf $(VENV) build contracts/node_modules contracts/out contracts/cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -55,6 +56,10 @@ def serve(
     ] = Answers.OPENLEDGER,
     vllm_python: Annotated[Path | None, typer.Option(help="The interpreter of vLLM's own environment.")] = None,
     replicas: Annotated[int, typer.Option(min=1, max=64, help="vLLM: how many processes.")] = 1,
+    vllm_argument: Annotated[
+        list[str] | None,
+        typer.Option(help="vLLM: an argument more for each replica, such as --enforce-eager; repeat it."),
+    ] = None,
     weights: Annotated[
         Precision, typer.Option(help="How our engine holds the base's weights; int8 takes a quarter of the memory.")
     ] = Precision.FLOAT32,
@@ -76,6 +81,8 @@ def serve(
     if backend is Answers.VLLM and vllm_python is None:
         raise ConfigurationError("vLLM needs --vllm-python; bench/openlora/setup.sh makes its environment")
     known = None if keys is None else read_keys(keys)
+    # Left to itself, a SIGTERM ends this process before its engine; like Ctrl-C, it ends both.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.basicConfig(level=logging.INFO, handlers=[json_handler()])
     folder = base_folder(base)
     engine: EngineProcess | VllmBackend
@@ -85,7 +92,7 @@ def serve(
                 python=vllm_python,
                 replicas=replicas,
                 max_rank=next(size for size in _VLLM_RANKS if size >= rank),
-                arguments=("--max-num-seqs", str(batch)),
+                arguments=("--max-num-seqs", str(batch), *(vllm_argument or ())),
                 environment=(("VLLM_CPU_KVCACHE_SPACE", str(max(1, cache_mib >> 10))),),
             )
             engine = VllmBackend(folder, settings, Path(tempfile.mkdtemp(prefix="openledger-vllm-")))
@@ -98,8 +105,9 @@ def serve(
                 adapter_limits=AdapterLimits(rank=rank),
             )
             how = "the fused engine" if engine.fallback is None else f"transformers and peft ({engine.fallback})"
-        refused = {} if adapters is None else add_adapters(engine, adapters)
     try:
+        with errors.status("reading adapters …"):
+            refused = {} if adapters is None else add_adapters(engine, adapters)
         for name, why in refused.items():
             errors.print(f"[yellow]left out[/] {name}: {why}", highlight=False)
         console.print(f"Serving {engine.name} and {len(engine.adapters)} adapters with {how}")

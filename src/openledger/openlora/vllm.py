@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -40,11 +41,13 @@ from openledger.openlora.grammar import Grammar
 from openledger.openlora.sampling import Sampling, TokenLogprob
 from openledger.openlora.scheduler import CancelledError
 from openledger.openlora.shapes import Dimensions
-from openledger.primitives import ConfigurationError, InputError, ModelError, NotFoundError, OverloadedError, to_hex
+from openledger.primitives import ConfigurationError, InputError, ModelError, NotFoundError, UnavailableError, to_hex
 
 _LOG = logging.getLogger(__name__)
 _BASE = "openledger-base"
 _HEALTH_SECONDS = 2.0
+_DIES_WITH_US = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
+"""Where the system has it (util-linux), a replica ends even if this process is killed."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class VllmSettings:
         replicas: how many processes.
         max_adapters: adapters that one replica keeps in memory.
         max_rank: the highest rank, one of vLLM's own steps (8, 16, 32, …).
-        context: most tokens of one request.
+        context: most tokens of one request, where the base's own context is not shorter.
         dtype: of the base.
         arguments: more arguments of ``vllm serve``.
         environment: more environment variables, such as a preloaded allocator.
@@ -111,6 +114,7 @@ class VllmBackend:
         config = AutoConfig.from_pretrained(model, trust_remote_code=False, local_files_only=True)
         self._dimensions = Dimensions.of(config)
         self._digest = to_hex(model_digest(model))
+        self._context = min(settings.context, int(getattr(config, "max_position_embeddings", settings.context)))
         self._copies = tempfile.TemporaryDirectory(prefix="openlora-vllm-")
         self._settings = settings
         self._logs = logs
@@ -124,11 +128,17 @@ class VllmBackend:
         self._replicas = [self._start(number) for number in range(settings.replicas)]
         self._watcher = threading.Thread(target=self._watch, name="vllm-health", daemon=True)
         self._watcher.start()
-        until = time.monotonic() + settings.start_seconds
+        try:
+            self._come_up()
+        except BaseException:
+            self.close()
+            raise
+
+    def _come_up(self) -> None:
+        until = time.monotonic() + self._settings.start_seconds
         while not all(replica.healthy for replica in self._replicas):
-            if time.monotonic() > until or self._stop.is_set():
-                self.close()
-                raise ConfigurationError(f"a vLLM replica did not come up; see the logs in {logs}")
+            if time.monotonic() > until:
+                raise ConfigurationError(f"a vLLM replica did not come up; see the logs in {self._logs}")
             time.sleep(0.2)
 
     @property
@@ -139,7 +149,7 @@ class VllmBackend:
     @property
     def context_length(self) -> int:
         """Most tokens of one request."""
-        return self._settings.context
+        return self._context
 
     @property
     def load(self) -> tuple[int, int]:
@@ -203,11 +213,11 @@ class VllmBackend:
         Raises:
             NotFoundError: no such adapter.
             InputError: the prompt does not fit.
-            OverloadedError: no replica is healthy, or the backend drains.
+            UnavailableError: no replica is healthy, the one that answered went away, or the backend drains.
             ModelError: a replica failed.
         """
-        if not prompt_ids or len(prompt_ids) >= self._settings.context:
-            raise InputError(f"the prompt has {len(prompt_ids)} tokens and the context {self._settings.context}")
+        if not prompt_ids or len(prompt_ids) >= self._context:
+            raise InputError(f"the prompt has {len(prompt_ids)} tokens and the context {self._context}")
         if adapter is not None:
             self._folder(adapter)
         replica = self._choose(adapter)
@@ -233,13 +243,15 @@ class VllmBackend:
     def close(self) -> None:
         """Ends the replicas."""
         self._stop.set()
+        self._watcher.join()
         for replica in self._replicas:
             replica.process.terminate()
         for replica in self._replicas:
             try:
                 replica.process.wait(timeout=20)
             except subprocess.TimeoutExpired:
-                replica.process.kill()
+                _LOG.warning("vLLM replica %d does not end and is killed", replica.number)
+            _end_group(replica.process)
         self._http.close()
         self._copies.cleanup()
 
@@ -251,7 +263,7 @@ class VllmBackend:
         command = [
             *(str(settings.python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(self._model)),
             *("--host", "127.0.0.1", "--port", str(port), "--served-model-name", _BASE, "--dtype", settings.dtype),
-            *("--max-model-len", str(settings.context), "--enable-lora", "--max-loras", str(settings.max_adapters)),
+            *("--max-model-len", str(self._context), "--enable-lora", "--max-loras", str(settings.max_adapters)),
             *("--max-lora-rank", str(settings.max_rank)),
             *("--structured-outputs-config", '{"backend": "guidance", "disable_any_whitespace": true}'),
             *settings.arguments,
@@ -265,7 +277,9 @@ class VllmBackend:
         }
         environment.pop("PYTHONPATH", None)
         with (self._logs / f"replica-{number}.log").open("ab") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                [*_DIES_WITH_US, *command], env=environment, stdout=log, stderr=subprocess.STDOUT, process_group=0
+            )
         return _Replica(number, process, f"http://127.0.0.1:{port}")
 
     def _watch(self) -> None:
@@ -274,6 +288,7 @@ class VllmBackend:
             for place, replica in enumerate(self._replicas):
                 if replica.process.poll() is not None and not self._stop.is_set():
                     _LOG.warning("vLLM replica %d ended with %s; starting it again", place, replica.process.returncode)
+                    _end_group(replica.process)
                     self._replicas[place] = self._start(place)
                     continue
                 try:
@@ -291,7 +306,7 @@ class VllmBackend:
     def _choose(self, adapter: str | None) -> _Replica:
         healthy = [replica for replica in self._replicas if replica.healthy]
         if self._draining or not healthy:
-            raise OverloadedError("no vLLM replica takes requests now; send it again later", retry_after=5)
+            raise UnavailableError("no vLLM replica takes requests now; send it again later", retry_after=5)
         key = (adapter or _BASE).encode()
         return max(
             healthy, key=lambda replica: hashlib.blake2b(key, salt=replica.number.to_bytes(16, "little")).digest()
@@ -314,9 +329,7 @@ class VllmBackend:
             return self._http.post(replica.url + path, json=body)
         except httpx.HTTPError as error:
             replica.healthy = False
-            raise ModelError(
-                f"vLLM replica {replica.number} does not answer ({error}); send the request again"
-            ) from error
+            raise _gone(replica, error) from error
 
     def _stream(
         self, replica: _Replica, adapter: str | None, prompt: list[int], sampling: Sampling, cancel: threading.Event
@@ -326,7 +339,7 @@ class VllmBackend:
             "prompt": prompt,
             "stream": True,
             "return_token_ids": True,
-            "max_tokens": min(sampling.max_tokens, self._settings.context - len(prompt)),
+            "max_tokens": min(sampling.max_tokens, self._context - len(prompt)),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
@@ -374,7 +387,7 @@ class VllmBackend:
                             yield Piece(choice["text"], found)
         except httpx.HTTPError as error:
             replica.healthy, outcome = False, "failed"
-            raise ModelError(f"vLLM replica {replica.number} went away ({error}); send the request again") from error
+            raise _gone(replica, error) from error
         finally:
             metrics.OUTPUT_TOKENS.inc(len(tokens))
             metrics.REQUESTS.labels(outcome).inc()
@@ -397,6 +410,19 @@ class VllmBackend:
             number = _number(token)
             found.append(TokenLogprob(number, float(logprob), likeliest, str(self.tokenizer.decode([number])), texts))
         return tuple(found)
+
+
+def _gone(replica: _Replica, error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"vLLM replica {replica.number} does not answer ({error}); send the request again", retry_after=5
+    )
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends what is left of a replica: its workers are processes of their own, which outlive it when it is killed."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _number(token: str) -> int:
