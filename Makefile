@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: gas-snapshot help setup demo up test test-network test-bridge test-cluster chain-kills lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
+.PHONY: gas-snapshot help setup demo up test test-network test-bridge test-cluster chain-kills fuzz-adapters lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test-cluster: $(READY) ## Build an influence index on a Ray cluster of two proce
 
 chain-kills: $(READY) ## Kill the embedded chain 220 times under load and check that it lost nothing; a quarter of an hour
 	$(BIN)/python -m bench.chain_kills
+
+fuzz-adapters: $(READY) ## Try twice 20,000 hostile adapters on the engine; half an hour of one core
+	OMP_NUM_THREADS=1 OPENLEDGER_FUZZ=20000 $(BIN)/python -m pytest -q -s tests/openlora/test_adapter_fuzz.py
 
 lint: $(READY) ## Style, types and floors
 	$(BIN)/ruff check .

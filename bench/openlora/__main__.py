@@ -138,8 +138,13 @@ def workers(counts: tuple[int, ...]) -> Iterator[Worker]:
         yield Worker("peft set_adapter", adapted, *command, "switch")
 
 
-def compare(counts: tuple[int, ...]) -> list[dict[str, object]]:
-    """Rows of every engine and number of adapters."""
+def write(rows: list[dict[str, object]]) -> None:
+    """Keeps the rows."""
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def compare(counts: tuple[int, ...], earlier: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Rows of every engine and number of adapters; of the earlier rows, the other tables are kept at every round."""
     found: dict[tuple[str, int], list[tuple[float, float]]] = {}
     with ExitStack() as stack:
         engines = []
@@ -160,7 +165,7 @@ def compare(counts: tuple[int, ...]) -> list[dict[str, object]]:
                         tokens, seconds = worker.run(count, OUTPUT, number)
                         found.setdefault((worker.name, count), []).append((tokens / seconds, 1000 * first))
                         print(f"… {worker.name}, {count} adapters: {tokens / seconds:.0f}", file=sys.stderr, flush=True)
-            RESULTS.write_text(json.dumps(rows_of(found), indent=1) + "\n")
+            write(rows_of(found) + [row for row in earlier if "table" in row])
     return rows_of(found)
 
 
@@ -186,23 +191,25 @@ def rows_of(found: dict[tuple[str, int], list[tuple[float, float]]]) -> list[dic
 
 
 def main() -> None:
-    """Runs everything; ``--peers`` the comparison alone, ``--growth`` our own growth alone."""
+    """Runs everything; ``--peers`` the comparison alone, ``--growth`` our own growth alone, or the tables named after it."""
     only = set(sys.argv[1:])
-    rows: list[dict[str, object]] = json.loads(RESULTS.read_text()) if only and RESULTS.exists() else []
+    rows: list[dict[str, object]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     make()
     if not only or "--peers" in only:
         chosen = os.environ.get("BENCH_COUNTS")
         counts = tuple(map(int, chosen.split(","))) if chosen else COUNTS
-        rows = compare(counts) + [row for row in rows if "table" in row]
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+        rows = compare(counts, rows) + [row for row in rows if "table" in row]
+        write(rows)
     if not only or "--growth" in only:
         from bench.openlora.growth import grow
 
-        tables = {name for name in only if not name.startswith("--")}
-        rows = [row for row in rows if "table" not in row or (tables and row["table"] not in tables)]
-        for found in grow(tables):
+        begun: set[object] = set()
+        for found in grow({name for name in only if not name.startswith("--")}):
+            if found["table"] not in begun:
+                begun.add(found["table"])
+                rows = [row for row in rows if row.get("table") != found["table"]]
             rows.append(found)
-            RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+            write(rows)
     show(rows)
 
 

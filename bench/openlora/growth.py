@@ -1,4 +1,5 @@
-"""How our engine grows: with adapters on disk, batch, rank, context; what a cold adapter costs; how long a busy engine takes.
+"""How our engine grows: with adapters on disk, batch, rank, context, precision and size of the model; what a cold adapter costs;
+how long a busy engine takes.
 
 Run ``python -m bench.openlora --growth``, or with some tables' names after it (:func:`grow`). ``growth`` names the table.
 """
@@ -198,7 +199,8 @@ def under_load(base: BaseModel) -> Iterator[dict[str, object]]:
 
 def grow(only: set[str]) -> Iterator[dict[str, object]]:
     """The tables of these names, or every table."""
-    from bench.openlora.__main__ import turn
+    from bench.openlora import sizes
+    from bench.openlora.__main__ import ROUNDS, turn
 
     torch.set_num_threads(1)
     base = load_base(MODEL)
@@ -209,7 +211,12 @@ def grow(only: set[str]) -> Iterator[dict[str, object]]:
         "batch": lambda: batches_and_ranks(base),
         "context": lambda: contexts(base),
         "adapters": adapters_on_disk,
+        "weights": lambda: sizes.weights(base),
+        "precision": lambda: sizes.precisions(base),
+        "large": lambda: sizes.large(ROUNDS),
     }
+    if unknown := only - tables.keys():
+        raise SystemExit(f"there is no table {', '.join(sorted(unknown))}; there are {', '.join(tables)}")
     for name, table in tables.items():
         if not only or name in only:
             with turn():

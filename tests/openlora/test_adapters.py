@@ -153,6 +153,8 @@ def test_limits_of_rank_and_size_are_kept(sound: Path, tmp_path: Path) -> None:
         store(tmp_path, file_bytes=100).take(sound)
     with pytest.raises(InputError, match="rank limit"):
         AdapterLimits(rank=100_000)
+    with pytest.raises(InputError, match="float16"):
+        AdapterLimits(precision="float16")  # type: ignore[arg-type]
 
 
 def test_an_ensemble_above_the_rank_limit_is_refused(sound: Path, tmp_path: Path) -> None:

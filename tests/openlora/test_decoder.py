@@ -98,6 +98,20 @@ def test_any_modules_ranks_and_scalings_are_served_as_peft_serves_them(
         assert close(run(decoder, PROMPT, resident(stored), THEN), right)
 
 
+@pytest.mark.parametrize(("precision", "most"), [("bfloat16", 0.02), ("int8", 0.04)])
+def test_adapters_in_fewer_bytes_give_nearly_the_same_logits(precision: str, most: float, tmp_path: Path) -> None:
+    base = random_base()
+    decoder = Decoder(base.model, most_rows=8)
+    random_adapter(base, tmp_path / "peft", use_dora=True)
+    exact = store(tmp_path, decoder).take(tmp_path / "peft")
+    short = store(tmp_path, decoder, precision=precision).take(tmp_path / "peft")
+    with pinned(), torch.inference_mode():
+        right, found = (run(decoder, PROMPT, resident(one), THEN) for one in (exact, short))
+    assert not torch.equal(found, right)
+    assert float((found - right).abs().max() / right.abs().max()) < most
+    assert short.layout.size < 0.7 * exact.layout.size
+
+
 def test_rows_of_a_product_are_stable_between_the_numbers_that_are_measured() -> None:
     with pinned(), torch.inference_mode():
         weight = torch.randn(96, 160)

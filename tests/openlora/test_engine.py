@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openledger.models import BaseModel, load_base, pinned
-from openledger.openlora import Engine, EngineLimits, Finished, Grammar, Piece, Sampling
+from openledger.openlora import AdapterLimits, Engine, EngineLimits, Finished, Grammar, Piece, Sampling
 from openledger.openlora.text import TextStream
 from openledger.primitives import InputError, ModelError, NotFoundError, OverloadedError
 from tests.openlora.models import gpt2_base, random_adapter, random_base
@@ -103,6 +103,20 @@ def test_adapters_that_are_shared_or_copied_give_the_same_bits(
         found, right = shared.generate_many(requests, how), engine.generate_many(requests, how)
     assert found == right
     assert [one.logprobs for one in found] == [one.logprobs for one in right]
+
+
+def test_adapters_in_int8_are_bitwise_the_same_alone_and_in_any_batch(
+    base: BaseModel, folders: dict[str, Path]
+) -> None:
+    how = Sampling(max_tokens=10, logprobs=2)
+    requests = [(name, prompt(n)) for n in range(2) for name in ("a", "dora", "wide", "a", None)]
+    with Engine(base, LIMITS, adapter_limits=AdapterLimits(precision="int8")) as short:
+        for name in ("a", "dora", "wide"):
+            short.add(name, folders[name])
+        together = short.generate_many(requests, how)
+        for place, request in enumerate(requests):
+            alone = short.complete(*request, how)
+            assert (alone, alone.logprobs) == (together[place], together[place].logprobs)
 
 
 def test_a_prefix_that_is_known_changes_no_bit_and_belongs_to_one_adapter(

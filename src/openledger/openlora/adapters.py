@@ -516,17 +516,25 @@ def _scaled(
     rank = len(a)
     if b.shape[1] != rank:
         raise ModelError(f"the factors of {module} have the ranks {rank} and {b.shape[1]}; they must be the same")
-    declared = patterns.rank(module)
-    if declared != rank:
-        raise ModelError(f"the configuration gives {module} the rank {_short(declared)}, its factors have {rank}")
-    alpha = patterns.alpha(module)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not -1e30 < alpha < 1e30:
-        raise ModelError(f"lora_alpha of {module} is {_short(alpha)}; it must be a number between -1e30 and 1e30")
-    scale = alpha / math.sqrt(rank) if root else alpha / rank
+    scale = scaling_of(patterns, module, rank, root)
     scaled = b * scale
     if not torch.isfinite(scaled).all():
-        raise ModelError(f"the factors of {module} times the scaling {scale:g} are not finite; lora_alpha is {alpha!r}")
+        raise ModelError(f"the factors of {module} times the scaling {scale:g} are not finite; lower lora_alpha")
     return a, scaled, scale
+
+
+def scaling_of(patterns: Patterns, module: str, rank: int, root: bool) -> float:
+    """lora_alpha over the rank of a module, or over its root (rsLoRA).
+
+    Raises:
+        ModelError: the configuration gives the module another rank, or no number.
+    """
+    declared, alpha = patterns.rank(module), patterns.alpha(module)
+    if declared != rank:
+        raise ModelError(f"the configuration gives {module} the rank {_short(declared)}, its factors have {rank}")
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not -1e30 < alpha < 1e30:
+        raise ModelError(f"lora_alpha of {module} is {_short(alpha)}; it must be a number between -1e30 and 1e30")
+    return alpha / math.sqrt(rank) if root else alpha / rank
 
 
 class Patterns:

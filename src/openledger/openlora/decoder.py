@@ -220,7 +220,7 @@ class Decoder:
     def _weights(self) -> Iterator[torch.Tensor]:
         layer = self._layers[0]
         for one in (layer.qkv, layer.output, layer.gate_up, layer.down, self._head):
-            yield one.dense()
+            yield from one.factors()
 
 
 @dataclass(frozen=True)

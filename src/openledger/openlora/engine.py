@@ -98,7 +98,7 @@ class Engine:
         """Whether transformers' own copy of the weights is let go: it is what int8 saves."""
         self._adapters: dict[str, StoredAdapter | None] = {}
         self._lock = threading.Lock()
-        self._peft = PeftRunner(self.base)
+        self._peft = PeftRunner(self.base, adapter_limits)
         self._ends = _end_tokens(self.base)
         self._temporary = tempfile.TemporaryDirectory(prefix="openlora-") if store is None else None
         self._scheduler: Scheduler | None = None
@@ -175,8 +175,6 @@ class Engine:
                 stored = self._store.take(folder)
             except NeedsMerging as reason:
                 _LOG.info("adapter %s runs through peft: %s", name, reason)
-        elif not (folder / "adapter_model.safetensors").is_file():
-            raise ModelError(f"{folder} holds no adapter_model.safetensors; only safetensors are loaded")
         if stored is None:
             if self._released:
                 raise ModelError(

@@ -1,8 +1,8 @@
 """A base model's linear layers as the decoder uses them: [input, output], those that read the same input beside each other.
 
-float32 is exact. int8 holds a code for each weight and a scale for each output (symmetric, nearest): a quarter of the memory.
-A turn widens one layer at a time to float32 and multiplies as before, so that a row's bits still do not depend on the batch. It
-is not what receipts are recomputed with.
+float32 is exact. int8 holds a code for each weight and a scale for each output (symmetric, nearest): a quarter of the memory. A
+turn widens some columns at a time to float32, few enough to stay in the processor's cache, and multiplies as before: memory is
+asked for a quarter of the bytes, and a row's bits still do not depend on the batch. It is not what receipts are recomputed with.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from openledger.openlora import kernels
 from openledger.openlora.memory import floats
 
 Kind = Literal["float32", "int8"]
+_TILE_FLOATS = 256 << 10
 
 
 class Linear(Protocol):
@@ -26,8 +27,8 @@ class Linear(Protocol):
         """Writes their outputs for ``x`` [rows, input] to ``out`` [rows, outputs]."""
         ...
 
-    def dense(self) -> torch.Tensor:
-        """The weights [input, outputs]; valid until another is asked for."""
+    def factors(self) -> Iterator[torch.Tensor]:
+        """Matrices [input, outputs] of every shape that is multiplied with; each valid until the next."""
         ...
 
     def part(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -40,8 +41,8 @@ class _Dense:
         self._weight = weight
         self._bias = bias
 
-    def dense(self) -> torch.Tensor:
-        return self._weight
+    def factors(self) -> Iterator[torch.Tensor]:
+        yield self._weight
 
     def part(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         return self._weight[:, start:end].t(), None if self._bias is None else self._bias[start:end]
@@ -53,25 +54,33 @@ class _Dense:
 
 
 class _Coded:
-    def __init__(self, codes: Any, scales: Any, bias: torch.Tensor | None, room: torch.Tensor) -> None:
+    def __init__(self, codes: list[Any], scales: Any, bias: torch.Tensor | None, room: torch.Tensor) -> None:
         self._codes = codes
         self._scales = scales
         self._bias = bias
         self._room = room
 
-    def dense(self) -> torch.Tensor:
-        weight = self._room[: self._codes.size].view(*self._codes.shape)
-        kernels.widen(self._codes, self._scales, weight.numpy())
-        return weight
+    def factors(self) -> Iterator[torch.Tensor]:
+        for place in (0, -1):
+            yield self._widen(self._codes[place], self._scales[: self._codes[place].shape[1]])
 
     def part(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        weight = torch.from_numpy(self._codes[:, start:end] * self._scales[start:end])
+        codes = np.concatenate(self._codes, axis=1)[:, start:end]
+        weight = torch.from_numpy(codes * self._scales[start:end])
         return weight.t(), None if self._bias is None else self._bias[start:end]
 
     def times(self, x: torch.Tensor, out: torch.Tensor) -> None:
-        torch.mm(x, self.dense(), out=out)
+        end = 0
+        for codes in self._codes:
+            start, end = end, end + codes.shape[1]
+            torch.mm(x, self._widen(codes, self._scales[start:end]), out=out[:, start:end])
         if self._bias is not None:
             out.add_(self._bias)
+
+    def _widen(self, codes: Any, scales: Any) -> torch.Tensor:
+        weight = self._room[: codes.size].view(*codes.shape)
+        kernels.widen(codes, scales, weight.numpy())
+        return weight
 
 
 class Weights:
@@ -84,14 +93,12 @@ class Weights:
 
     def __init__(self, model: Any, kind: Kind) -> None:
         self._kind = kind
-        head = model.lm_head.weight.numel()
-        groups = [module.weight for module in model.model.layers.modules() if isinstance(module, torch.nn.Linear)]
+        linears = [module for module in model.model.layers.modules() if isinstance(module, torch.nn.Linear)]
+        linears.append(model.lm_head)
         if kind == "float32":
-            self._flat = floats(sum(-(-weight.numel() // 16) * 16 for weight in groups) + -(-head // 16) * 16)
+            self._flat = floats(sum(-(-linear.weight.numel() // 16) * 16 for linear in linears))
         else:
-            # The largest group is at most a layer.
-            layer = sum(weight.numel() for weight in groups) // len(model.model.layers)
-            self._flat = floats(max(head, layer))
+            self._flat = floats(max(linear.in_features * _tile(linear.in_features) for linear in linears))
         self._end = 0
 
     def across(self, *linears: Any) -> Linear:
@@ -111,12 +118,19 @@ class Weights:
                 scale = weight.abs().amax(dim=1).clamp_min(1e-12) / 127
                 codes[:, place] = (weight / scale[:, None]).round().to(torch.int8).t().numpy()
                 scales[place] = scale.numpy()
-            return _Coded(codes, scales, bias, self._flat)
+            tile = _tile(shape[0])
+            parts = [np.ascontiguousarray(codes[:, at : at + tile]) for at in range(0, shape[1], tile)]
+            return _Coded(parts, scales, bias, self._flat)
         start, self._end = self._end, self._end + -(-shape[0] * shape[1] // 16) * 16
         placed = self._flat[start : start + shape[0] * shape[1]].view(shape)
         for place, weight in _columns(linears):
             placed[:, place] = weight.t()
         return _Dense(placed, bias)
+
+
+def _tile(inputs: int) -> int:
+    """Columns that are widened together."""
+    return max(16, _TILE_FLOATS // inputs // 16 * 16)
 
 
 def _columns(linears: tuple[Any, ...]) -> Iterator[tuple[slice, torch.Tensor]]:

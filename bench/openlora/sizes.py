@@ -1,0 +1,241 @@
+"""Shorter numbers and larger models: int8 weights, adapters in bfloat16 and int8, and Llamas of 0.4 and 1.1 billion parameters.
+
+The tables ``weights``, ``precision`` and ``large`` of ``python -m bench.openlora --growth``. Logits are compared after prompts of
+32 tokens with those of float32: ``error`` is the largest difference over 32 prompts, as a share of the largest logit,
+``same_token`` the share of prompts whose likeliest token is the same. ``share`` is the rate as a share of the base's in the same
+rounds.
+
+A large model has random weights, and so have its 32 adapters of rank 8 on all seven linears. The layers of the largest begin as
+one layer, which changes nothing for an engine that keeps a copy of each, so that the original does not take as much memory again.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from bench.openlora.common import BATCH, answer, prompts
+from bench.openlora.growth import random_factors, row, speed, turns
+from bench.openlora.make import ALL
+from openledger.models import BaseModel, load_base, pinned, shared_copy
+from openledger.openlora import AdapterLimits, Engine, EngineLimits, Sampling
+from openledger.openlora.adapters import AdapterStore, StoredAdapter
+from openledger.openlora.decoder import Chunk
+from openledger.openlora.residents import ResidentAdapters
+from openledger.openlora.shapes import DTYPES
+
+PRECISIONS = tuple(DTYPES)
+CASES = ("base", *PRECISIONS)
+"""What a large model is asked for: the base, or 32 adapters in a precision. peft has the first two."""
+LARGE: dict[str, tuple[dict[str, int], int]] = {
+    "Llama 0.4B, random weights, float32": (
+        {
+            "hidden_size": 960,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 15,
+            "num_key_value_heads": 5,
+            "intermediate_size": 2560,
+            "vocab_size": 49152,
+        },
+        32,
+    ),
+    "Llama 1.1B, random weights, float32": (
+        {
+            "hidden_size": 2048,
+            "num_hidden_layers": 22,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 4,
+            "intermediate_size": 5632,
+            "vocab_size": 32000,
+        },
+        16,
+    ),
+}
+"""By name: the sizes of SmolLM2-360M and of TinyLlama, and how many tokens are written for each prompt."""
+
+
+def add_in(engine: Engine, folder: Path, precision: Any, count: int = BATCH) -> None:
+    """Adapters of rank 8 named by precision and number."""
+    scheduler = engine._scheduler
+    assert scheduler is not None
+    size = scheduler._decoder.dimensions
+    store = AdapterStore(folder, size, "0x", AdapterLimits(precision=precision))
+    for number in range(count):
+        engine._publish(f"{precision} {number}", store.put(random_factors(size, 8, number)))
+
+
+def logits(engine: Engine, precision: str | None = None) -> torch.Tensor:
+    """[32, vocabulary], after 32 prompts, each with an adapter of its own or all with none."""
+    scheduler, found = engine._scheduler, []
+    assert scheduler is not None
+    decoder, residents = scheduler._decoder, ResidentAdapters(1 << 30, 1 << 30)
+    with pinned():
+        for number, ids in enumerate(prompts()):
+            stored: StoredAdapter | None = None if precision is None else engine._find(f"{precision} {number}")
+            adapter = None if stored is None else residents.take(stored)
+            found.append(decoder.run([Chunk(tuple(ids), 0, decoder.new_cache(64), adapter)])[0].clone())
+    return torch.stack(found)
+
+
+def differences(found: torch.Tensor, right: torch.Tensor) -> dict[str, float]:
+    """How far logits are from others."""
+    return {
+        "error": float((found - right).abs().max() / right.abs().max()),
+        "same_token": float((found.argmax(dim=-1) == right.argmax(dim=-1)).float().mean()),
+    }
+
+
+def weights(base: BaseModel) -> Iterator[dict[str, object]]:
+    """The base alone with its weights in float32 and in int8: tokens per CPU second at batch 1, 8 and 32, and logits."""
+    kinds = ("float32", "int8")
+    engines = {kind: Engine(base, EngineLimits(prefix_bytes=0, weights=kind)) for kind in kinds}
+    linears = [one for one in base.model.model.layers.modules() if isinstance(one, torch.nn.Linear)]
+    held = sum(one.weight.numel() for one in (*linears, base.model.lm_head))
+    found = differences(logits(engines["int8"]), logits(engines["float32"]))
+    for batch in (1, 8, 32):
+        asked: list[tuple[str | None, list[int]]] = [(None, ids) for ids in prompts(batch)]
+        for engine in engines.values():
+            speed(engine, asked, 2)
+        rates = turns({kind: partial(speed, engine, asked, 64) for kind, engine in engines.items()})
+        for kind in kinds:
+            size = {"weights_mib": held * (4 if kind == "float32" else 1) / 2**20}
+            error = found if kind == "int8" else {}
+            yield row("weights", adapters=0, batch=batch, weights=kind, tokens_per_cpu_s=rates[kind], **size, **error)
+    for engine in engines.values():
+        engine.close()
+
+
+def precisions(base: BaseModel) -> Iterator[dict[str, object]]:
+    """32 adapters of rank 8 in a batch of 32, kept in float32, bfloat16 and int8, beside the base."""
+    with tempfile.TemporaryDirectory() as folder, Engine(base, EngineLimits(prefix_bytes=0)) as engine:
+        for precision in PRECISIONS:
+            add_in(engine, Path(folder), precision)
+        asked = {case: requests(case) for case in CASES}
+        for each in asked.values():
+            speed(engine, each, 2)
+        rates = turns({case: partial(speed, engine, asked[case], 64) for case in CASES})
+        right = logits(engine, "float32")
+        yield row("precision", adapters=0, batch=BATCH, tokens_per_cpu_s=rates["base"], share=1.0)
+        for precision in PRECISIONS:
+            stored = engine._find(f"{precision} 0")
+            assert stored is not None
+            error = differences(logits(engine, precision), right) if precision != "float32" else {}
+            rate = {"tokens_per_cpu_s": rates[precision], "share": rates[precision] / rates["base"]}
+            size = {"bytes_per_adapter": stored.layout.size * 4}
+            yield row("precision", adapters=BATCH, batch=BATCH, precision=precision, **rate, **size, **error)
+
+
+def requests(case: str) -> list[tuple[str | None, list[int]]]:
+    """32 prompts, each with an adapter of its own unless the base is asked."""
+    return [(None if case == "base" else f"{case} {number}", ids) for number, ids in enumerate(prompts())]
+
+
+def large(rounds: int) -> Iterator[dict[str, object]]:
+    """The large models: our engine with adapters in each precision, and beside it peft's mixed batch of the smaller one."""
+    from bench.openlora.__main__ import Worker
+
+    for model, (_, output) in LARGE.items():
+        engines = [Worker("openledger large", tuple(range(len(CASES))), sys.executable, "-m", __name__, "ours", model)]
+        if model == next(iter(LARGE)):
+            engines.append(Worker("peft large", (0, 1), sys.executable, "-m", __name__, "peft", model))
+        found: dict[tuple[str, int], list[float]] = {}
+        for number in range(-1, rounds):
+            for engine in engines:
+                for case in engine.counts:
+                    tokens, seconds = engine.run(case, 1 if number < 0 else output, max(0, number))
+                    if number >= 0:
+                        found.setdefault((engine.name.removesuffix(" large"), case), []).append(tokens / seconds)
+        for engine in engines:
+            engine.close()
+        for (engine_name, case), rates in found.items():
+            base = statistics.median(found[engine_name, 0])
+            yield {
+                "engine": engine_name if case or engine_name != "peft" else "transformers",
+                "model": model,
+                "adapters": BATCH if case else 0,
+                "batch": BATCH,
+                "precision": CASES[case] if case else "",
+                "rounds": rounds,
+                "tokens_per_cpu_s": statistics.median(rates),
+                "share": statistics.median(rates) / base,
+            }
+
+
+def _random(name: str, *, alike: bool) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    sizes, _ = LARGE[name]
+    layers = 1 if alike else sizes["num_hidden_layers"]
+    config = LlamaConfig(
+        **{**sizes, "num_hidden_layers": layers},
+        tie_word_embeddings=True,
+        eos_token_id=None,
+        max_position_embeddings=512,
+    )
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    if alike:
+        model.config.num_hidden_layers = sizes["num_hidden_layers"]
+        model.model.layers.extend([shared_copy(model.model.layers[0]) for _ in range(1, sizes["num_hidden_layers"])])
+    return model
+
+
+def _ours(name: str) -> None:
+    model = _random(name, alike=name != next(iter(LARGE)))
+    base = BaseModel(model, load_base().tokenizer, bytes(32), Path("large"))
+    base.model.generation_config.eos_token_id = None
+    limits = EngineLimits(batch=BATCH, prefix_bytes=0, adapter_bytes=2 << 30)
+    with tempfile.TemporaryDirectory() as folder, Engine(base, limits) as engine:
+        for precision in PRECISIONS:
+            add_in(engine, Path(folder), precision)
+
+        def run(case: int, output: int, seed: int) -> int:
+            asked = requests(CASES[case])
+            ids = prompts(seed=seed)
+            named = [(adapter, row_) for (adapter, _), row_ in zip(asked, ids, strict=True)]
+            return sum(len(one.token_ids) for one in engine.generate_many(named, Sampling(max_tokens=output)))
+
+        answer(run)
+
+
+def _peft(name: str) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    base = _random(name, alike=False)
+    config = LoraConfig(r=8, lora_alpha=16, target_modules=ALL, task_type="CAUSAL_LM")
+    tuned: Any = get_peft_model(_random(name, alike=False), config, adapter_name="0")
+    for number in range(1, BATCH):
+        tuned.add_adapter(str(number), config)
+    with torch.no_grad():
+        for parameter_name, parameter in tuned.named_parameters():
+            if "lora_" in parameter_name:
+                parameter.normal_(0, 0.02)
+    tuned.eval()
+
+    @torch.inference_mode()
+    def run(case: int, output: int, seed: int) -> int:
+        ids = torch.tensor(prompts(seed=seed))
+        how: dict[str, Any] = {
+            "do_sample": False,
+            "max_new_tokens": output,
+            "min_new_tokens": output,
+            "pad_token_id": 0,
+        }
+        if case:
+            how["adapter_names"] = [str(number) for number in range(BATCH)]
+        model: Any = tuned if case else base
+        written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **how)
+        return int(written.shape[0] * (written.shape[1] - ids.shape[1]))
+
+    answer(run)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    {"ours": _ours, "peft": _peft}[sys.argv[1]](sys.argv[2])
