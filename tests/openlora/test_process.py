@@ -116,6 +116,18 @@ def test_while_no_process_is_there_streams_are_told_to_come_back(process: Engine
     assert process.adapters == {"law", "half"}
 
 
+def test_what_is_pinned_is_pinned_again_in_the_next_process(process: EngineProcess) -> None:
+    with pytest.raises(NotFoundError, match="'nobody'"):
+        process.pin("nobody")
+    process.pin("law")
+    os.kill(process.process_id, signal.SIGKILL)
+    wait_until(lambda: not process._ready.is_set())
+    process.wait()
+    held = "openledger_adapter_bytes 0.0"
+    assert held not in process.exposition().decode()
+    process.unpin("law")
+
+
 def test_a_process_that_answers_nothing_is_killed_and_started_again() -> None:
     with EngineProcess(load_base().path, silent_seconds=2) as process:
         stream = process.generate(None, PROMPT, LONG)

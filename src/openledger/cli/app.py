@@ -13,6 +13,7 @@ from openledger.cli import (
     access,
     account,
     accuracy,
+    adapter,
     agent,
     appeal,
     attribution,
@@ -74,6 +75,7 @@ attribution.app.command()(growth.extend)
 app.add_typer(attribution.app, name="attribution")
 app.command(name="train")(model.train)
 app.add_typer(key.app, name="key")
+app.add_typer(adapter.app, name="adapter")
 app.add_typer(account.app, name="account")
 app.command(name="claim")(account.claim)
 app.command(name="settle")(account.settle)

@@ -45,6 +45,12 @@ def serve(
     keys: Annotated[
         Path | None, typer.Option(help='JSON file: API key → list of model names that it may see, ["*"] for all.')
     ] = None,
+    operator_token: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of the operator's token, made if missing; lets `openledger adapter` act on this server."
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=512, help="Most requests decoded together.")] = 32,
     waiting: Annotated[int, typer.Option(min=0, max=100_000, help="Most requests that wait; more get 429.")] = 512,
     cache_mib: Annotated[int, typer.Option(min=1, help="MiB for keys and values of running requests.")] = 1024,
@@ -71,6 +77,8 @@ def serve(
     from openledger.models import base_folder
     from openledger.openlora import AdapterLimits, EngineLimits, EngineProcess
     from openledger.openlora.vllm import VllmBackend, VllmSettings
+    from openledger.storage import token_in
+    from openledger.studio import administration
     from openledger.studio.logs import json_handler
     from openledger.studio.standalone import StandaloneService, add_adapters, make_app, read_keys
 
@@ -81,9 +89,11 @@ def serve(
     if backend is Answers.VLLM and vllm_python is None:
         raise ConfigurationError("vLLM needs --vllm-python; bench/openlora/setup.sh makes its environment")
     known = None if keys is None else read_keys(keys)
+    token = None if operator_token is None else token_in(operator_token)
     # Left to itself, a SIGTERM ends this process before its engine; like Ctrl-C, it ends both.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.basicConfig(level=logging.INFO, handlers=[json_handler()])
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells each health check of a replica
     folder = base_folder(base)
     engine: EngineProcess | VllmBackend
     with errors.status("loading …"):
@@ -112,7 +122,9 @@ def serve(
             errors.print(f"[yellow]left out[/] {name}: {why}", highlight=False)
         console.print(f"Serving {engine.name} and {len(engine.adapters)} adapters with {how}")
         console.print(f"  OpenAI API  http://{host}:{port}/v1\n  metrics     http://{host}:{port}/metrics")
-        app = make_app(StandaloneService(engine, int(time.time()), known), engine)
+        service = StandaloneService(engine, int(time.time()), known)
+        operated = None if token is None else administration.router(service, engine, adapters, token)
+        app = make_app(service, engine, operated)
         uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)
     finally:
         engine.close()

@@ -16,7 +16,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from typing import Any
 import httpx
 
 from openledger.primitives import ConfigurationError, InputError, StorageError
-from openledger.storage import write_atomically
+from openledger.storage import token_in, write_atomically
 
 
 class Home:
@@ -109,15 +108,7 @@ class Home:
         Raises:
             ConfigurationError: it cannot be read, as this is not the node's owner.
         """
-        path = self.path / "operator.token"
-        try:
-            if not path.exists():
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "w") as stream:
-                    stream.write(secrets.token_urlsafe(32))
-            return path.read_text().strip()
-        except PermissionError as error:
-            raise ConfigurationError(f"cannot read {path}: {error}; act as the account that runs the node") from error
+        return token_in(self.path / "operator.token")
 
     def announce(self, url: str) -> None:
         """Writes where the node answers."""

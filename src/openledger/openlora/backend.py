@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,8 +47,20 @@ class Backend(Protocol):
         """Makes a peft adapter available."""
         ...
 
+    def combine(self, name: str, parts: Mapping[str, float]) -> None:
+        """Makes an ensemble of adapters."""
+        ...
+
     def remove(self, name: str) -> None:
         """Takes an adapter away."""
+        ...
+
+    def pin(self, name: str) -> None:
+        """Keeps an adapter in memory."""
+        ...
+
+    def unpin(self, name: str) -> None:
+        """Lets it go again."""
         ...
 
     def generate(

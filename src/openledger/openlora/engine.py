@@ -202,6 +202,29 @@ class Engine:
             raise ModelError(f"ensembles need the fused decoder, and {self.fallback}")
         self._publish(name, self._store.combine(chosen))
 
+    def pin(self, name: str) -> None:
+        """Keeps an adapter in memory, whoever asks for others, until it is unpinned or removed.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            InputError: it would leave no room for others.
+            ModelError: it runs through peft, which keeps every adapter in memory anyway.
+        """
+        stored = self._find(name)
+        if stored is None or self._scheduler is None:
+            raise ModelError(f"the adapter {name!r} runs through peft and stays in memory anyway")
+        self._scheduler.pin(stored)
+
+    def unpin(self, name: str) -> None:
+        """Lets a pinned adapter go again.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        stored = self._find(name)
+        if stored is not None and self._scheduler is not None:
+            self._scheduler.unpin(stored.digest)
+
     def remove(self, name: str) -> None:
         """Takes an adapter away; requests that run keep it to their end.
 
@@ -217,6 +240,8 @@ class Engine:
                 other is None or other.digest != stored.digest for other in self._adapters.values()
             ):
                 self._store.remove(stored)
+                if self._scheduler is not None:
+                    self._scheduler.unpin(stored.digest)
             metrics.ADAPTERS.set(len(self._adapters))
 
     def generate(

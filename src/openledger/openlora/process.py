@@ -97,6 +97,7 @@ class EngineProcess:
             "adapter_limits": asdict(adapter_limits or AdapterLimits()),
         }
         self._added: dict[str, dict[str, Any]] = {}
+        self._pinned: set[str] = set()
         self._numbers = count()
         self._asked: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
         self._lock = threading.Lock()
@@ -167,6 +168,19 @@ class EngineProcess:
         with self._changing:
             self._call({"do": "remove", "name": name})
             self._added.pop(name, None)
+            self._pinned.discard(name)
+
+    def pin(self, name: str) -> None:
+        """See :meth:`Engine.pin`."""
+        with self._changing:
+            self._call({"do": "pin", "name": name})
+            self._pinned.add(name)
+
+    def unpin(self, name: str) -> None:
+        """See :meth:`Engine.unpin`."""
+        with self._changing:
+            self._call({"do": "unpin", "name": name})
+            self._pinned.discard(name)
 
     def generate(
         self,
@@ -290,6 +304,12 @@ class EngineProcess:
             except OpenLedgerError as error:
                 _LOG.error("an adapter is lost with the process", extra={"adapter": name, "error": str(error)})
                 self._added.pop(name, None)
+        for name in tuple(self._pinned):
+            try:
+                self._call({"do": "pin", "name": name}, wait=False)
+            except OpenLedgerError as error:
+                _LOG.error("a pin is lost with the process", extra={"adapter": name, "error": str(error)})
+                self._pinned.discard(name)
         self._ready.set()
 
     def _change(self, name: str, request: dict[str, Any]) -> None:

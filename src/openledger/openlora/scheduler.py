@@ -12,7 +12,9 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -177,6 +179,8 @@ class Scheduler:
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._acts: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        self._pinned: dict[bytes, StoredAdapter] = {}
         self._renew()
 
     @property
@@ -212,10 +216,38 @@ class Scheduler:
                     retry_after=1 + len(self._waiting) // max(1, self._limits.batch),
                 )
             self._waiting.extend(tickets)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="openlora", daemon=True)
-                self._thread.start()
-            self._condition.notify()
+            self._have_worker()
+
+    def pin(self, stored: StoredAdapter) -> None:
+        """Keeps an adapter in memory until it is unpinned.
+
+        Raises:
+            InputError: it would leave no room for others.
+            ModelError: its file cannot be read, or the engine is closed.
+        """
+        self._do(lambda: self._adapters.pin(stored))
+        self._pinned[stored.digest] = stored
+
+    def unpin(self, digest: bytes) -> None:
+        """Lets a pinned adapter go again."""
+        self._pinned.pop(digest, None)
+        self._do(lambda: self._adapters.unpin(digest))
+
+    def _do(self, act: Callable[[], None]) -> None:
+        """Does something with what is the worker's own, between two of its turns."""
+        done: Future[None] = Future()
+        with self._condition:
+            if self._closed:
+                raise ModelError("the engine is closed")
+            self._acts.append((act, done))
+            self._have_worker()
+        done.result()
+
+    def _have_worker(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="openlora", daemon=True)
+            self._thread.start()
+        self._condition.notify()
 
     def close(self) -> None:
         """Ends the worker; requests that are running get an error."""
@@ -231,18 +263,21 @@ class Scheduler:
     def _work(self) -> None:
         while True:
             with self._condition:
-                while not self._closed and not self._waiting and not self._running():
+                while not self._closed and not self._acts and not self._waiting and not self._running():
                     self._condition.wait()
                 if self._closed:
                     break
             with pinned(), torch.inference_mode():
                 self._turns()
+        for _, done in self._acts:
+            done.set_exception(ModelError("the engine was closed"))
         for ticket in (*self._waiting, *self._running()):
             ticket.end("closed", ModelError("the engine was closed"))
 
     def _turns(self) -> None:
         """Works until nothing is left."""
-        while not self._closed and (self._waiting or self._running()):
+        while not self._closed and (self._acts or self._waiting or self._running()):
+            self._act()
             try:
                 self._turn()
             except Exception as error:
@@ -255,12 +290,27 @@ class Scheduler:
             metrics.CACHE_BYTES.labels("requests").set(self._caches.held)
             metrics.CACHE_BYTES.labels("prefixes").set(self._prefixes.size)
 
+    def _act(self) -> None:
+        while self._acts:
+            act, done = self._acts.popleft()
+            try:
+                act()
+            except OpenLedgerError as error:
+                done.set_exception(error)
+            except Exception as error:
+                done.set_exception(ModelError(f"the adapter's file cannot be read: {error}"))
+            else:
+                done.set_result(None)
+
     def _renew(self) -> None:
         self._reading.clear()
         self._writing.clear()
         self._prefixes.clear()
         self._caches = Caches(self._decoder.new_cache, self._token_bytes, self._limits.kv_bytes, self.longest)
         self._adapters = ResidentAdapters(self._limits.adapter_bytes, self._limits.entry_bytes)
+        for stored in self._pinned.values():
+            with suppress(OpenLedgerError, OSError):
+                self._adapters.pin(stored)
 
     def _reset(self, error: Exception) -> None:
         failed = self._running()

@@ -23,7 +23,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,6 +183,16 @@ class VllmBackend:
             raise
         self._adapters[name] = copy
         metrics.ADAPTERS.set(len(self._adapters))
+
+    def combine(self, name: str, parts: Mapping[str, float]) -> None:
+        """Always refused."""
+        raise InputError(f"vLLM serves no ensembles, such as {name!r} of {len(parts)} adapters; our own engine does")
+
+    def pin(self, name: str) -> None:
+        """Always refused."""
+        raise InputError(f"vLLM is told nothing of pins, such as one of {name!r}; our own engine is")
+
+    unpin = pin
 
     def remove(self, name: str) -> None:
         """Takes an adapter away from every replica.

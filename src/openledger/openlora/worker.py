@@ -64,6 +64,10 @@ class _Worker:
                     engine.combine(asked["name"], asked["parts"])
                 case "remove":
                     engine.remove(asked["name"])
+                case "pin":
+                    engine.pin(asked["name"])
+                case "unpin":
+                    engine.unpin(asked["name"])
                 case "exposition":
                     self.tell(number=number, text=engine.exposition().decode())
                     return

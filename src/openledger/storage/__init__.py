@@ -1,6 +1,6 @@
 """Content-addressed blobs and the node's database. What is on the chain is not here."""
 
-from openledger.storage.blobs import BlobStore, write_atomically
+from openledger.storage.blobs import BlobStore, token_in, write_atomically
 from openledger.storage.database import Database
 from openledger.storage.tables import (
     CheckpointRecord,
@@ -26,5 +26,6 @@ __all__ = [
     "StateRecord",
     "VerdictRecord",
     "VoucherRecord",
+    "token_in",
     "write_atomically",
 ]

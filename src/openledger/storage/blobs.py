@@ -14,6 +14,7 @@ from typing import Any
 import fsspec
 
 from openledger.primitives import (
+    ConfigurationError,
     InputError,
     NotFoundError,
     StorageError,
@@ -124,6 +125,25 @@ class BlobStore:
             raise InputError(f"a blob's hash has 32 bytes, got {len(digest)}")
         name = digest.hex()
         return f"{self._root}/{name[:2]}/{name}"
+
+
+def token_in(path: Path) -> str:
+    """The random token in a file that only its owner may read; made on first use.
+
+    Raises:
+        ConfigurationError: it cannot be read or made.
+    """
+    try:
+        if not path.exists():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as stream:
+                stream.write(secrets.token_urlsafe(32))
+        token = path.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error}; act as the account that owns it") from error
+    if len(token) < 32:
+        raise ConfigurationError(f"the token in {path} has {len(token)} characters; delete the file to have one made")
+    return token
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -35,6 +35,7 @@ from openledger.settlement import (
     shares_root,
     sign_receipt,
 )
+from openledger.studio.ensembles import read_ensemble
 from openledger.studio.explanation import Explanation
 from openledger.studio.keys import ApiKey
 from openledger.studio.retrieval import MAX_LOOKED_UP, Passage
@@ -291,7 +292,13 @@ class InferenceService:
 
         Raises:
             NotFoundError: there is none that the key may ask.
+            InputError: it is an ensemble, whose answers would have to be attributed to the records of several models.
         """
+        if read_ensemble(name) is not None:
+            raise InputError(
+                f"{name!r} is an ensemble; a receipt names one model, whose records are credited, so ask one model here. "
+                "`openledger serve` answers ensembles, without receipts"
+            )
         base, colon, adapter = name.partition(":")
         if colon and base == self._engine.name:
             name = adapter

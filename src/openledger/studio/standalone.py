@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
@@ -27,6 +27,7 @@ from openledger.primitives import (
     parse_json,
 )
 from openledger.studio import gateway
+from openledger.studio.ensembles import Ensembles, read_ensemble
 from openledger.studio.inference import Prompt
 
 _LOG = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class StandaloneService:
         self._created = created
         self._keys = None if keys is None else {_hashed(key): names for key, names in keys.items()}
         self._base = engine.name
+        self._ensembles = Ensembles(engine)
 
     def key(self, token: str) -> frozenset[str]:
         """The names that a key may see.
@@ -84,10 +86,19 @@ class StandaloneService:
             raise SignatureError("the API key is not known here; ask the operator for one")
         return names
 
+    @property
+    def adapters(self) -> frozenset[str]:
+        """The adapters by name, without the ensembles that requests asked for."""
+        return frozenset(name for name in self._engine.adapters if not self._ensembles.hides(name))
+
+    def forget(self, adapter: str) -> None:
+        """Drops the ensembles that an adapter is a part of."""
+        self._ensembles.forget(adapter)
+
     def models(self, key: frozenset[str]) -> list[HostedModel]:
         """The models that the key may see: the base, then the adapters by name."""
         found = [HostedModel(self._base, None, self._created)]
-        found += [HostedModel(f"{self._base}:{name}", name, self._created) for name in sorted(self._engine.adapters)]
+        found += [HostedModel(f"{self._base}:{name}", name, self._created) for name in sorted(self.adapters)]
         return [model for model in found if {ANYONE, model.name, model.adapter} & key]
 
     def model(self, name: str, key: frozenset[str]) -> HostedModel:
@@ -96,12 +107,25 @@ class StandaloneService:
         Raises:
             NotFoundError: there is none that the key may see.
         """
-        base, colon, rest = name.partition(":")
-        adapter = rest if colon and base == self._base else name
-        for model in self.models(key) if adapter in self._engine.adapters or name == self._base else ():
+        adapter = self._adapter(name)
+        for model in self.models(key) if adapter in self.adapters or name == self._base else ():
             if name in (model.name, model.adapter):
                 return model
+        if (parts := self._parts(name, key)) is not None:
+            return HostedModel(name, "+".join(parts), self._created)
         raise NotFoundError(f"no model {name!r} is served to this key; `GET /v1/models` lists those that are")
+
+    def _adapter(self, name: str) -> str:
+        base, colon, rest = name.partition(":")
+        return rest if colon and base == self._base else name
+
+    def _parts(self, name: str, key: frozenset[str]) -> dict[str, float] | None:
+        """The parts of an ensemble, each of which the key may see; None if the name is an adapter's, or none at all."""
+        adapter = self._adapter(name)
+        parts = None if adapter in self.adapters or name == self._base else read_ensemble(adapter)
+        for part in parts or ():
+            self.model(f"{self._base}:{part}", key)
+        return parts
 
     def answer(
         self,
@@ -116,17 +140,22 @@ class StandaloneService:
         """Yields pieces of text as they come, then the answer.
 
         Raises:
-            NotFoundError: no such model.
-            InputError: the prompt does not fit, or it asks for a receipt to be published.
+            NotFoundError: no such model, or a part of an ensemble that the key may not see.
+            InputError: the prompt or the ensemble does not fit, or it asks for a receipt to be published.
             OverloadedError: too many requests are waiting.
         """
         if publish:
             raise InputError("store is true, and this server makes no receipts that could be published; leave it out")
         if prompt.top_k:
             raise InputError("this server has no Datanet in which records could be looked up; leave retrieval out")
-        model = self.model(name, key)
         ids = prompt.encode(self._engine.tokenizer)
-        for event in self._engine.generate(model.adapter, ids, sampling, cancel=cancel):
+        parts = self._parts(name, key)
+        if parts is None:
+            events = self._engine.generate(self.model(name, key).adapter, ids, sampling, cancel=cancel)
+        else:
+            with self._ensembles.holding(parts) as ensemble:
+                events = self._engine.generate(ensemble, ids, sampling, cancel=cancel)
+        for event in events:
             yield PlainAnswer(event, len(ids)) if isinstance(event, Finished) else event
 
 
@@ -160,11 +189,13 @@ def add_adapters(engine: Backend, folder: Path) -> dict[str, str]:
     return refused
 
 
-def make_app(service: StandaloneService, engine: Backend) -> FastAPI:
-    """The API alone: ``/v1``, ``/health`` and ``/metrics``."""
+def make_app(service: StandaloneService, engine: Backend, administration: APIRouter | None = None) -> FastAPI:
+    """The API alone: ``/v1``, ``/health`` and ``/metrics``, and ``/admin`` where there is an operator."""
     app = FastAPI(title="OpenLoRA", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     gateway.install_errors(app)
     app.include_router(gateway.router(lambda: service))
+    if administration is not None:
+        app.include_router(administration)
 
     @app.get("/health", include_in_schema=False)
     def health() -> JSONResponse:
