@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: gas-snapshot help setup demo up test test-network test-bridge test-cluster chain-kills fuzz-adapters lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
+.PHONY: gas-snapshot help setup demo up test test-network test-bridge test-cluster chain-kills fuzz-adapters lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-contradictions bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -77,7 +77,7 @@ contracts-halmos: $(READY) ## Prove the contracts' accounting for all inputs wit
 contracts-differential: $(READY) ## The contracts against a plain model of the protocol, 200 long random runs
 	OPENLEDGER_DIFFERENTIAL=200 $(BIN)/python -m pytest tests/differential
 
-bench: bench-gas bench-modelfactory bench-attacks bench-counterfactual bench-attribution-scale bench-attribution bench-openlora ## Run every benchmark, hours; results go to bench/results
+bench: bench-gas bench-modelfactory bench-attacks bench-contradictions bench-counterfactual bench-attribution-scale bench-attribution bench-openlora ## Run every benchmark, hours; results go to bench/results
 
 bench-gas: $(READY) ## Gas per inference, beside the peer designs
 	$(BIN)/python -m bench.gas
@@ -92,12 +92,15 @@ bench-openlora: $(READY) ## Serving many adapters, beside peft and vLLM; half an
 load: $(READY) ## 200 streams at once on `openledger serve`: correct, fair, bounded in memory
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.openlora.load
 
-bench-attacks: $(READY) ## Attacks on attribution by real retraining, beside other rules; some ten minutes on one core
+bench-attacks: $(READY) ## Attacks on attribution by real retraining over six seeds, beside other rules; half an hour of one core
 	@mkdir -p build
 	$(BIN)/openledger attribution attack --output bench/results/attacks.json
 
 bench-counterfactual: $(READY) ## Estimated counterfactuals beside real retraining; after bench-attacks, three minutes
 	$(BIN)/python -m bench.attribution.counterfactual
+
+bench-contradictions: $(READY) ## False facts found by contradicting trusted records; half a minute
+	$(BIN)/python -m bench.attribution.contradictions
 
 bench-attribution: $(READY) ## Attribution methods beside each other, against real retraining; two hours of one core the first time
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.attribution

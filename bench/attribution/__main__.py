@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import tempfile
 import time
@@ -86,11 +87,13 @@ OURS: dict[str, Callable[[Task], Found]] = {
 }
 
 
-def peer(name: str, folder: Path, python: Path) -> Found:
-    """A method in the peers' environment."""
-    output = folder / "result.npz"
-    command = [str(python), str(Path(__file__).with_name("peers.py")), name, str(folder / "task.json"), str(output)]
+def peer(name: str, folder: Path, python: Path, limit: int) -> Found:
+    """A method in the peers' environment, stopped after ``limit`` CPU seconds."""
+    output, script = folder / "result.npz", Path(__file__).with_name("peers.py")
+    command = [str(python), str(script), name, str(folder / "task.json"), str(output), str(limit)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if -done.returncode in (signal.SIGXCPU, signal.SIGKILL):
+        raise RuntimeError(f"it was stopped after {limit} CPU seconds")
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if "Error" in line]
         raise RuntimeError(told[-1] if told else f"it ended with exit code {done.returncode}")
@@ -184,6 +187,7 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join((*OURS, *PEERS, REORDERED)))
     parser.add_argument("--work", type=Path, default=Path("build/attribution"))
     parser.add_argument("--peers", type=Path, default=Path("build/peers"))
+    parser.add_argument("--limit", type=int, default=3600, help="CPU seconds after which a peer is stopped")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     methods = asked.methods.split(",")
@@ -203,7 +207,7 @@ def main() -> None:
                     found = (
                         OURS[method](task)
                         if method in OURS
-                        else peer(method, Path(scratch), asked.peers.absolute() / "bin" / "python")
+                        else peer(method, Path(scratch), asked.peers.absolute() / "bin" / "python", asked.limit)
                     )
                     value = row(task, method, found)
                 except RuntimeError as error:

@@ -31,7 +31,7 @@ def main() -> None:
     honest = laboratory.honest()
     lesson = laboratory.train(honest)
     index = build_index(lesson.base, lesson.checkpoints, lesson.examples, unrelated=lesson.unrelated, workers=1)
-    queries = lesson.ask([upload.question for upload in honest])
+    queries = [query for query in lesson.ask([upload.question for upload in honest]) if query]
     measured = index.measure(lesson.base, queries)
     wallets = sorted({upload.wallet for upload in honest})
     estimated, real, linear = [], [], []

@@ -1,6 +1,6 @@
 """Other libraries' attribution methods on one task; runs in the peers' own environment (see peers.sh).
 
-``python peers.py METHOD TASK.json RESULT.npz`` reads the task that ``__main__.py`` wrote (paths of base, adapters and
+``python peers.py METHOD TASK.json RESULT.npz CPU-SECONDS`` reads the task that ``__main__.py`` wrote (paths of base, adapters and
 token ids) and writes ``scores`` [queries, records], ``build_cpu_s`` and ``query_cpu_ms``. Each library runs with the
 settings that its documentation recommends; what had to be chosen is said at the function. Nothing of a method is
 implemented here: only models, data and losses are handed over.
@@ -251,21 +251,24 @@ def _dattri_task(handed: Handed) -> tuple[Any, list[str], Callable[[Sequence[Row
 def dattri_datainf(handed: Handed) -> list[Result]:
     """DataInf layer by layer on the LoRA matrices, one result for each regularisation.
 
-    Its Fisher information takes a batch for one example, so that the records are handed over for it one by one.
+    Its Fisher information takes a batch for one example, so that the records are handed over for it one by one. It
+    transforms every query again for each batch of records, so these are large, and it holds a copy of a matrix's
+    gradient for each pair of queries of a batch, so those are small.
     """
     from dattri.algorithm.influence_function import IFAttributorDataInf
 
     task, names, loader = _dattri_task(handed)
-    found = []
-    for regularization in REGULARIZATIONS:
-        attributor = IFAttributorDataInf(task, layer_name=names, regularization=regularization)
-        begun = _clock()
-        with torch.no_grad():  # it differentiates by itself; without this every example's graph stays in memory
-            attributor.cache(loader(handed.records, 1))
-            built = _clock()
-            scores = attributor.attribute(loader(handed.records, 100), loader(handed.queries, 20))
-        scores = scores.float().numpy().T.copy()
-        found.append((scores, built - begun, 1000 * (_clock() - built) / len(handed.queries)))
+    attributor = IFAttributorDataInf(task, layer_name=names)
+    begun, found = _clock(), []
+    with torch.no_grad():  # it differentiates by itself; without this every example's graph stays in memory
+        attributor.cache(loader(handed.records, 1))
+        built = _clock()
+        for attributor.regularization in REGULARIZATIONS:  # what is cached does not depend on it
+            start = _clock()
+            scores = attributor.attribute(loader(handed.records, 170), loader(handed.queries, 4))
+            scores = scores.float().numpy().T.copy()
+            found.append((scores, built - begun, 1000 * (_clock() - start) / len(handed.queries)))
+            print(f"{attributor.regularization}: {_clock():.0f} CPU-s", file=sys.stderr, flush=True)
     return found
 
 
@@ -321,25 +324,26 @@ def traker(handed: Handed) -> list[Result]:
         tracer.load_checkpoint(model.state_dict(), model_id=0)
         for batch in _batches(records):
             tracer.featurize(batch=batch, num_samples=len(batch[0]))
-        featurized = _clock()
-        found = []
-        for ridge in RIDGES:
+        tracer.finalize_features(model_ids=[0], del_grads=False)
+        built = _clock()
+        tracer.start_scoring_checkpoint("queries", model.state_dict(), model_id=0, num_targets=len(queries))
+        for batch in _batches(queries):
+            tracer.score(batch=batch, num_samples=len(batch[0]))
+        asked, found = _clock() - built, []
+        for ridge in RIDGES:  # gradients do not depend on it
             start = _clock()
             tracer.score_computer.lambda_reg = ridge
+            tracer.saver.model_ids[0]["is_finalized"] = 0  # or it keeps the features of the ridge before
+            tracer.projector.proj_matrix = torch.empty(0)  # which it frees each time
             tracer.finalize_features(model_ids=[0], del_grads=False)
-            built = _clock()
-            tracer.start_scoring_checkpoint(f"at-{ridge}", model.state_dict(), model_id=0, num_targets=len(queries))
-            for batch in _batches(queries):
-                tracer.score(batch=batch, num_samples=len(batch[0]))
-            scores = np.array(tracer.finalize_scores(f"at-{ridge}"), np.float32).T.copy()
-            spent = featurized - begun + built - start
-            found.append((scores, spent, 1000 * (_clock() - built) / len(queries)))
+            scores = np.array(tracer.finalize_scores("queries"), np.float32).T.copy()
+            found.append((scores, built - begun, 1000 * (asked + _clock() - start) / len(queries)))
     return found
 
 
 def _batches(rows: Sequence[dict[str, Tensor]]) -> Iterator[list[Tensor]]:
-    for start in range(0, len(rows), 100):
-        part = rows[start : start + 100]
+    for start in range(0, len(rows), 64):
+        part = rows[start : start + 64]
         yield [torch.stack([row[key] for row in part]) for key in ("input_ids", "labels")]
 
 
@@ -361,10 +365,11 @@ METHODS: dict[str, Callable[[Handed], Result | list[Result]]] = {
 
 
 def main() -> None:
-    """Run one method, in no more than 10 GiB of memory."""
+    """Run one method, in no more than 9 GiB of memory and so many CPU seconds."""
     torch.set_num_threads(1)
-    resource.setrlimit(resource.RLIMIT_AS, (10 << 30, 10 << 30))
-    name, task, output = sys.argv[1:]
+    name, task, output, limit = sys.argv[1:]
+    resource.setrlimit(resource.RLIMIT_AS, (9 << 30, 9 << 30))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit)))
     found = METHODS[name](Handed(Path(task)))
     results = found if isinstance(found, list) else [found]
     np.savez(

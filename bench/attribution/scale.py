@@ -5,11 +5,13 @@
 - ``scoring``: 10^3 to 10^7 synthetic records of 256 int8 components, scored by the index's own product for one query and
   for a batch of eight, on one thread and on two; milliseconds of wall clock and of CPU, the best of three.
 - ``query``: CPU seconds of generating 256 tokens with the fine-tuned shipped base, and of measuring that answer's influence
-  (all checkpoints, losses, scores), in turns on one thread; and of measuring answers of two lengths alone and together,
-  for several adapters of one base and for several answers of one adapter. The run is that of the ``exploits`` task, with
-  the checkpoints that the shipped recipe keeps.
+  (all checkpoints, losses, scores), in turns on one thread; beside them one plain forward pass over prompt and output, and
+  one with the backward pass of one checkpoint, below which no method that takes gradients can go; and of measuring
+  answers of two lengths alone and together, for several adapters of one base and for several answers of one adapter. The
+  run is that of the ``exploits`` task, with the checkpoints that the shipped recipe keeps.
 
-``--model FOLDER`` takes a model that a node has unpacked (``HOME/work/model-1``) instead of training the task's run.
+``--only query`` leaves the rest as it was. ``--model FOLDER`` takes a model that a node has unpacked
+(``HOME/work/model-1``) instead of training the task's run.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from typing import Any
 import torch
 
 from bench.attribution.tasks import exploits_run
-from openledger.attribution import InfluenceIndex, Query, build_index, measure_all
+from openledger.attribution import AdapterModel, InfluenceIndex, Query, build_index, measure_all
+from openledger.attribution.common import Common
 from openledger.attribution.integers import product
 from openledger.models import BaseModel, encode_dialogue, keep_freed_memory, load_base
 from openledger.openlora import Engine, Sampling
@@ -93,16 +96,26 @@ def query(base: BaseModel, adapter: Path, index: InfluenceIndex) -> dict[str, An
         return Query((*prompt, *tokens), len(prompt))
 
     asked = generate()
-    index.measure(base.model, [asked])
-    generated, measured = [], []
-    for _ in range(5):
-        generated.append(spent(generate))
-        measured.append(spent(lambda: index.measure(base.model, [asked])))
+    model = AdapterModel.from_folder(base.model, adapter)
+    works: dict[str, Callable[[], Any]] = {
+        "generate": generate,
+        "measure": lambda: index.measure(base.model, [asked]),
+        "forward": lambda: model.loss(asked, Common()),
+        "gradients": lambda: model.gradients(asked, Common()),
+    }
+    costs: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(6):
+        for name, work in works.items():
+            cost = spent(work)
+            if turn:  # the first one warms up
+                costs[name].append(cost)
+    means = {name: sum(cost) / len(cost) for name, cost in costs.items()}
     return {
         "tokens": TOKENS,
-        "generate_cpu_s": round(sum(generated) / 5, 3),
-        "measure_cpu_s": round(sum(measured) / 5, 3),
-        "part": round(sum(measured) / sum(generated), 3),
+        **{f"{name}_cpu_s": round(mean, 4) for name, mean in means.items()},
+        "part": round(means["measure"] / means["generate"], 3),
+        "part_of_forward": round(means["forward"] / means["generate"], 3),
+        "part_of_gradients": round(means["gradients"] / means["generate"], 3),
         "records": index.records,
         "components": index.manifest.components,
         "together": [
@@ -142,11 +155,16 @@ def main() -> None:
     """Run both and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="folder of a model that a node has unpacked")
+    parser.add_argument("--only", choices=("query", "scoring"), help="measure this alone")
     given = parser.parse_args()
     parts = unpacked(given.model) if given.model else trained(Path("build/attribution"))
-    found = {"components": COMPONENTS, "query": query(*parts), "scoring": scoring()}
+    found = json.loads(RESULTS.read_text()) if given.only else {"components": COMPONENTS}
+    if given.only != "scoring":
+        found["query"] = query(*parts)
+        print(json.dumps(found["query"]))
+    if given.only != "query":
+        found["scoring"] = scoring()
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found["query"]))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from openledger.attribution.attacks import (
     OURS,
     Attack,
     Lesson,
+    Round,
     Scene,
     Upload,
     cross_upload,
@@ -91,15 +92,49 @@ def test_partners_gain_together_or_not_at_all() -> None:
     assert len(attack.attackers) == 2 * len(attack.before) == 12
 
 
+def test_every_contributor_attacks_in_turn() -> None:
+    attackers = [replace(scene(), first=number).attacker for number in range(4)]
+    assert attackers == ["person 0", "person 1", "person 2", "person 0"]
+    attack = exact_copies(replace(scene(), first=2))
+    assert {attack.uploads[place].wallet for place in attack.victims} == {"person 0"}
+
+
+COPY = Attack("copy", "earns little", (), (3,), (1,), (1,), 0.1)
+
+
+def trial(honest: float, victim: float, copy: float) -> Round:
+    before, after = np.zeros((5, 3)), np.zeros((5, 4))
+    before[:, 1], after[:, 1], after[:, 3] = honest, victim, copy
+    return Round(COPY, {OURS: before}, {OURS: after})
+
+
 def test_an_outcome_compares_pay_before_and_after() -> None:
-    honest = {OURS: np.asarray([0.2, 0.4, 0.1])}
-    attacked = {OURS: np.asarray([0.2, 0.39, 0.1, 0.03])}
-    attack = Attack("copy", "earns little", (), (3,), (1,), (1,), 0.1)
-    (found,) = outcomes(attack, honest, attacked)
-    assert found.ratio == pytest.approx(0.075)
-    assert found.taken == pytest.approx(0.025)
-    assert found.met is False
-    assert outcomes(attack, honest, {OURS: np.asarray([0.2, 0.395, 0.1, 0.03])})[0].met is True
+    (found,) = outcomes([trial(0.4, 0.39, 0.03)])
+    assert found.taken is not None
+    assert (found.paid.value, found.taken.value) == (pytest.approx(0.075), pytest.approx(0.025))
+    assert found.verdict == "missed"
+    assert outcomes([trial(0.4, 0.395, 0.03)])[0].verdict == "met"
+
+
+def test_rounds_that_differ_leave_it_open() -> None:
+    (found,) = outcomes([trial(0.4, 0.4, 0.01), trial(0.4, 0.4, 0.06), trial(0.4, 0.4, 0.02)])
+    assert found.rounds == 3
+    assert found.paid.value == pytest.approx(0.075)
+    assert found.paid.low == pytest.approx(0.025)
+    assert found.paid.high == pytest.approx(0.15)
+    assert found.verdict == "open"
+
+
+def test_what_another_seed_alone_moves_shows_in_the_interval() -> None:
+    """Pay that has nothing to do with the attack: the interval holds 1 in about 19 of 20 campaigns."""
+    generator = np.random.default_rng(1)
+    fresh = replace(COPY, victims=(), attackers=(1,))
+    held = 0
+    for _ in range(40):
+        rounds = [Round(fresh, *({OURS: generator.beta(2, 2, (12, 3))} for _ in range(2))) for _ in range(6)]
+        paid = outcomes(rounds)[0].paid
+        held += paid.low <= 1 <= paid.high
+    assert 34 <= held <= 40
 
 
 def test_attacks_need_somebody_to_rob() -> None:

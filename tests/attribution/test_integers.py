@@ -29,8 +29,9 @@ def test_a_row_has_the_same_bits_alone_and_beside_others() -> None:
 
 
 def test_processors_with_and_without_int8_instructions_agree_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    matrix = torch.randint(-127, 128, (50, 700), dtype=torch.int8, generator=torch.Generator().manual_seed(3))
-    vectors = torch.randn(4, 700, generator=torch.Generator().manual_seed(4))
+    signs = torch.randint(0, 2, (50, 200_000), dtype=torch.int8, generator=torch.Generator().manual_seed(3))
+    matrix, vectors = 2 * signs - 1, torch.rand(4, 200_000, generator=torch.Generator().manual_seed(4))
+    matrix[0] = 1  # sums that a float32 of both halves together could not hold
     found = product(matrix, vectors)
     monkeypatch.setattr(integers.torch.cpu, "_is_vnni_supported", lambda: False)
     assert torch.equal(found, product(matrix, vectors))

@@ -10,6 +10,7 @@ Influence is about the adapter: what the base model knew before belongs to the r
 
 from openledger.attribution.audit import Audit, Score, audit, lds, subsets
 from openledger.attribution.build import build_index
+from openledger.attribution.contradiction import Contradiction, Statement, contradictions
 from openledger.attribution.extension import extend_index
 from openledger.attribution.gradients import AdapterModel, Checkpoint, Query, TrainingExample
 from openledger.attribution.index import InfluenceIndex, Measurement, Settings, measure_all
@@ -23,6 +24,7 @@ __all__ = [
     "AdapterModel",
     "Audit",
     "Checkpoint",
+    "Contradiction",
     "InfluenceIndex",
     "Measurement",
     "Query",
@@ -31,10 +33,12 @@ __all__ = [
     "Shares",
     "Span",
     "SpanIndex",
+    "Statement",
     "TrainingExample",
     "Verdict",
     "audit",
     "build_index",
+    "contradictions",
     "extend_index",
     "gain_ppm",
     "influence",

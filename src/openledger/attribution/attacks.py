@@ -6,7 +6,10 @@ credit of its answers. Copies and uploads are taken to have passed the Datanet's
 is attribution alone.
 
 What is compared is pay: the mean part of an answer that a set of uploads is credited with, over all questions, against
-what the same people had in the honest run. Retraining alone moves that too; ``another seed`` shows by how much.
+what the same people had in the honest run. Retraining alone moves that too, so that everything is repeated: in each round
+another training seed is used, in the honest run and in every attack of that round, and the next contributor attacks. An
+outcome is the pay of all rounds together over what it was in their honest runs, with a 95% interval by bootstrap over
+rounds and, within each, over questions. ``another seed`` compares the honest runs with each other.
 
 The shadow attack (after Wang et al., 2024, "Adversarial attacks on data attribution") knows the questions that will be
 asked and has the honest model, both of which are public: of many possible records it uploads those that our own scores
@@ -45,8 +48,10 @@ _NOISE_WORDS = 12
 _MOST_COPIED = 0.10
 _MOST_TAKEN = 0.02
 _MOST_GAIN = 1.02
+_DRAWS = 2000
 _COPY = "earns at most 10% of what it copied and takes at most 2% of it"
 _SELF = "gains at most 2%"
+_CONTROL = "how far chance alone moves pay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +72,14 @@ class Lesson:
         checkpoints: of the training run; the last is the model that answers.
         examples: the uploads as they were trained on, in their order.
         unrelated: queries that no upload should influence.
-        ask: the trained model's own answers to questions.
+        ask: the trained model's own answers to questions; None where it says nothing.
     """
 
     base: PreTrainedModel
     checkpoints: Sequence[Checkpoint]
     examples: Sequence[TrainingExample]
     unrelated: Sequence[Query]
-    ask: Callable[[Sequence[str]], list[Query]]
+    ask: Callable[[Sequence[str]], list[Query | None]]
 
 
 class Laboratory(Protocol):
@@ -121,47 +126,75 @@ class Attack:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """A ratio of pay, and its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one attack brings under one rule.
+    """What one attack brings under one rule, over all rounds.
 
     Attributes:
         attack, rule: names.
-        before: mean part of an answer that the compared uploads had in the honest run, 0 to 1.
-        after: what the attackers' uploads have now.
-        ratio: ``after / before``.
+        rounds: how often it was tried, each time by another training seed.
+        paid: what the attackers' uploads have, as a multiple of what the compared uploads had in the honest runs.
+        part: the same of their part in all that uploads have together.
         taken: part of their pay that the victims lost (negative: they gained); None without victims.
         goal: what was wanted.
-        met: whether it is so; None where it is only a control.
+        verdict: ``met`` or ``missed`` where the intervals leave no doubt, else ``open``; or ``control``.
     """
 
     attack: str
     rule: str
-    before: float
-    after: float
-    ratio: float
-    taken: float | None
+    rounds: int
+    paid: Estimate
+    part: Estimate
+    taken: Estimate | None
     goal: str
-    met: bool | None
+    verdict: str
 
 
 Pay = Mapping[str, NDArray[np.float64]]
-"""Mean part of an answer that each upload gets, by rule [uploads]."""
+"""Part of the answer to each question that each upload gets, by rule [questions, uploads]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One trial: the attack's uploads, and pay without and with them after training by the same seed."""
+
+    attack: Attack
+    honest: Pay
+    attacked: Pay
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What an attacker can know: the honest uploads, the paraphraser, and the honest run, which is public.
 
-    The first contributor attacks; where there is a victim, it is the second; a partner is the third.
+    One contributor attacks; where there is a victim, it is the next; a partner is the next but one.
+
+    Attributes:
+        seed: of the attackers' chances.
+        first: which contributor attacks.
     """
 
     laboratory: Laboratory
     honest: tuple[Upload, ...]
     lesson: Callable[[], Lesson]
     seed: int = 0
+    first: int = 0
+
+    @property
+    def attacker(self) -> str:
+        """The attacker's wallet."""
+        return self.uploads(0)[0].wallet
 
     def places(self, contributor: int) -> tuple[int, ...]:
-        """The uploads of the first, second ... contributor.
+        """Places of the uploads of the attacker (0), the next contributor (1) and so on.
 
         Raises:
             InputError: there are not so many contributors.
@@ -169,7 +202,8 @@ class Scene:
         names = list(dict.fromkeys(upload.wallet for upload in self.honest))
         if contributor >= len(names):
             raise InputError(f"attacks need three honest contributors, got {len(names)}")
-        return tuple(place for place, upload in enumerate(self.honest) if upload.wallet == names[contributor])
+        name = names[(self.first + contributor) % len(names)]
+        return tuple(place for place, upload in enumerate(self.honest) if upload.wallet == name)
 
     def uploads(self, contributor: int) -> list[Upload]:
         """The same uploads themselves."""
@@ -225,7 +259,7 @@ def outliers(scene: Scene) -> Attack:
 def shadow(scene: Scene) -> Attack:
     """The attacker uploads, of many mixtures of its records with others' questions, those that our scores rank highest."""
     chooser = random.Random(scene.seed)  # noqa: S311
-    own, others = scene.uploads(0), [each for each in scene.honest if each.wallet != scene.honest[0].wallet]
+    own, others = scene.uploads(0), [each for each in scene.honest if each.wallet != scene.attacker]
     mixed = []
     for _ in range(_CANDIDATES):
         mine, other = chooser.choice(own), chooser.choice(others)
@@ -239,7 +273,8 @@ def shadow(scene: Scene) -> Attack:
         mixed.append(replace(mine, question=question, answer=answer))
     lesson = scene.lesson()
     candidates = build_index(lesson.base, lesson.checkpoints, scene.laboratory.encode(mixed), workers=1)
-    scores = candidates.scores(lesson.base, lesson.ask([each.question for each in others]))
+    asked = lesson.ask([each.question for each in others])
+    scores = candidates.scores(lesson.base, [query for query in asked if query])
     best = np.argsort(-np.maximum(scores, 0.0).sum(axis=0), kind="stable")[: len(own)]
     return _beside(scene, "shadow", [mixed[place] for place in best])
 
@@ -250,9 +285,7 @@ def filler(scene: Scene) -> Attack:
     endings = [_sentences(each.answer)[1:] for each in scene.honest]
     chosen = [" ".join(chooser.choice(endings)) for _ in range(_FILLER)]
     fresh = [
-        Upload(
-            scene.honest[0].wallet, f"What happened to Protocol {number}?", f"Protocol {number} lost funds. {ending}"
-        )
+        Upload(scene.attacker, f"What happened to Protocol {number}?", f"Protocol {number} lost funds. {ending}")
         for number, ending in enumerate(chosen)
     ]
     return _beside(scene, "filler", fresh)
@@ -290,75 +323,135 @@ def scoreboard(
     progress: Callable[[int, int, str], None] | None = None,
     *,
     only: Collection[str] = (),
-    seed: int = 0,
+    rounds: int = 6,
 ) -> list[Outcome]:
-    """Tries every attack; each costs one training, one index and as many answers as there are honest uploads.
+    """Tries every attack in every round; each costs one training, one index and an answer for each honest upload.
 
     Args:
         laboratory: trains the models.
-        folder: where each attack's pay is kept and taken up again.
+        folder: where each run's pay is kept and taken up again.
         progress: told (done, all, what comes next).
         only: names of functions in ``ATTACKS``; all of them if empty.
-        seed: of the attackers' chances.
+        rounds: how many training seeds, from 1 on.
 
     Raises:
-        InputError: fewer than three honest contributors, or an attack that there is not.
+        InputError: fewer than three honest contributors, no round, or an attack that there is not.
         StorageError: the folder cannot be written.
     """
     known = {plan.__name__: plan for plan in ATTACKS}
     if unknown := sorted(set(only) - set(known)):
         raise InputError(f"there is no attack {unknown[0]!r}; there are {', '.join(known)}")
+    if rounds < 1:
+        raise InputError(f"{rounds} training seeds; give at least one")
     plans = [plan for name, plan in known.items() if not only or name in only]
     honest = tuple(laboratory.honest())
     questions = [upload.question for upload in honest]
-    first = cache(lambda: laboratory.train(honest))
-    scene = Scene(laboratory, honest, first, seed)
     tell = progress or _silent
-    total = len(plans) + 2
-    tell(0, total, "honest")
-    before = _kept(folder / "honest.json", lambda: pay(first(), questions))
-    tell(1, total, "another seed")
-    control = Attack(
-        "another seed", "how far chance alone moves pay", honest, scene.places(0), scene.places(0), (), 1.0
-    )
-    after = _kept(folder / "control.json", lambda: pay(laboratory.train(honest, seed=2), questions))
-    found = [replace(each, met=None) for each in outcomes(control, before, after)]
-    for done, plan in enumerate(plans, 2):
-        tell(done, total, plan.__name__)
-        attack = plan(scene) if plan is not shadow else _shadow_kept(folder / "shadow-uploads.json", scene)
-        after = _kept(folder / f"{plan.__name__}.json", partial(_trained_pay, laboratory, attack.uploads, questions))
-        found += outcomes(attack, before, after)
+    total, done = rounds * (len(plans) + 1), 0
+    found: dict[str, list[Round]] = {}
+    control: list[tuple[tuple[int, ...], Pay]] = []
+    for number in range(rounds):
+        kept = folder / f"round-{number + 1}"
+        first = cache(partial(laboratory.train, honest, seed=number + 1))
+        scene = Scene(laboratory, honest, first, number, number)
+        tell(done, total, "honest")
+        before = _kept(kept / "honest.json", lambda first=first: pay(first(), questions))  # type: ignore[misc]
+        control.append((scene.places(0), before))
+        done += 1
+        for plan in plans:
+            tell(done, total, plan.__name__)
+            attack = plan(scene) if plan is not shadow else _shadow_kept(kept / "shadow-uploads.json", scene)
+            train = partial(laboratory.train, attack.uploads, seed=number + 1)
+            after = _kept(
+                kept / f"{plan.__name__}.json",
+                lambda train=train: pay(train(), questions),  # type: ignore[misc]
+            )
+            found.setdefault(attack.name, []).append(Round(attack, before, after))
+            done += 1
     tell(total, total, "done")
-    return found
+    if rounds > 1:
+        found = {
+            "another seed": [
+                Round(Attack("another seed", _CONTROL, honest, own, own, (), 1.0), before, control[number - 1][1])
+                for number, (own, before) in enumerate(control)
+            ]
+        } | found
+    return [outcome for trials in found.values() for outcome in outcomes(trials)]
 
 
 def pay(lesson: Lesson, questions: Sequence[str]) -> Pay:
-    """Mean part of the model's own answers to the questions that every rule pays each upload, by rule [uploads]."""
+    """What every rule pays each upload for the model's own answer to each question, by rule [questions, uploads]."""
     index = build_index(lesson.base, lesson.checkpoints, lesson.examples, unrelated=lesson.unrelated, workers=1)
-    queries = lesson.ask(questions)
-    ours = np.zeros(len(lesson.examples))
-    for measured in index.measure(lesson.base, queries):
+    asked = lesson.ask(questions)
+    rows = [row for row, query in enumerate(asked) if query]
+    queries = [query for query in asked if query]
+    found = {name: np.zeros((len(questions), len(lesson.examples))) for name in (OURS, *RULES)}
+    for row, measured in zip(rows, index.measure(lesson.base, queries), strict=True):
         for place, ppm in shares(measured, index).ppm.items():
-            ours[place] += ppm / PPM / len(queries)
+            found[OURS][row, place] = ppm / PPM
     final = lesson.checkpoints[-1].path
-    found = products(AdapterModel.from_folder(lesson.base, final), lesson.examples, queries)
-    return {OURS: ours, **{name: paid(rule(found)).mean(axis=0) for name, rule in RULES.items()}}
-
-
-def outcomes(attack: Attack, honest: Pay, attacked: Pay) -> list[Outcome]:
-    """What the attack brought under each rule."""
-    found = []
-    for rule, pay in attacked.items():
-        before = float(honest[rule][list(attack.before)].sum())
-        after = float(pay[list(attack.attackers)].sum())
-        ratio = after / before if before > 0 else float(after > 0)
-        taken = None
-        if attack.victims:
-            had = float(honest[rule][list(attack.victims)].sum())
-            taken = 1 - float(pay[list(attack.victims)].sum()) / had if had > 0 else 0.0
-        met = ratio <= attack.most_paid and (taken is None or taken <= _MOST_TAKEN)
-        found.append(Outcome(attack.name, rule, before, after, ratio, taken, attack.goal, met))
+    compared = products(AdapterModel.from_folder(lesson.base, final), lesson.examples, queries)
+    for name, rule in RULES.items():
+        found[name][rows] = paid(rule(compared))
     return found
+
+
+def outcomes(trials: Sequence[Round], seed: int = 0) -> list[Outcome]:
+    """What one attack brought under each rule in all its rounds; ``seed`` is of the bootstrap."""
+    attack, found = trials[0].attack, []
+    for rule in trials[0].attacked:
+        pay = np.stack(
+            [
+                [
+                    one.honest[rule][:, one.attack.before].sum(axis=1),
+                    one.attacked[rule][:, one.attack.attackers].sum(axis=1),
+                    one.honest[rule].sum(axis=1),
+                    one.attacked[rule].sum(axis=1),
+                    one.honest[rule][:, one.attack.victims].sum(axis=1),
+                    one.attacked[rule][:, one.attack.victims].sum(axis=1),
+                ]
+                for one in trials
+            ]
+        )
+        samples = np.concatenate([pay.sum(axis=(0, 2))[None], _resampled(pay, seed)])
+        before, after, all_before, all_after, had, left = samples.T
+        multiple = _ratio(after, before)
+        paid, part = _estimate(multiple), _estimate(multiple / _ratio(all_after, all_before))
+        taken = _estimate(1 - _ratio(left, had)) if attack.victims else None
+        goals = [(paid, attack.most_paid), *([(taken, _MOST_TAKEN)] if taken else [])]
+        verdict = "open"
+        if attack.goal == _CONTROL:
+            verdict = "control"
+        elif any(estimate.low > most for estimate, most in goals):
+            verdict = "missed"
+        elif all(estimate.high <= most for estimate, most in goals):
+            verdict = "met"
+        found.append(Outcome(attack.name, rule, len(trials), paid, part, taken, attack.goal, verdict))
+    return found
+
+
+def _resampled(pay: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Sums over rounds and questions, both drawn with replacement [draws, kinds]; ``pay`` is [rounds, kinds, questions]."""
+    generator = np.random.default_rng(seed)
+    count, kinds, questions = pay.shape
+    drawn = np.empty((_DRAWS, kinds))
+    for draw in range(_DRAWS):
+        rounds = generator.integers(0, count, count)
+        columns = generator.integers(0, questions, (count, 1, questions))
+        drawn[draw] = np.take_along_axis(pay[rounds], columns, axis=2).sum(axis=(0, 2))
+    return drawn
+
+
+def _ratio(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``after / before``; where there was nothing before, 1 for something and 0 for nothing."""
+    found: NDArray[np.float64] = np.divide(after, before, out=(after > 0).astype(float), where=before > 0)
+    return found
+
+
+def _estimate(values: NDArray[np.float64]) -> Estimate:
+    """From the value itself and its bootstrap draws behind it."""
+    low, high = np.quantile(values[1:], [0.025, 0.975]).tolist()
+    return Estimate(float(values[0]), low, high)
 
 
 def _copied(scene: Scene, name: str, fresh: Sequence[Upload]) -> Attack:
@@ -387,14 +480,10 @@ def _noise(chooser: random.Random) -> str:
     return " ".join("".join(chooser.choices(string.ascii_letters + string.digits, k=7)) for _ in range(_NOISE_WORDS))
 
 
-def _trained_pay(laboratory: Laboratory, uploads: Sequence[Upload], questions: Sequence[str]) -> Pay:
-    return pay(laboratory.train(uploads), questions)
-
-
 def _kept(path: Path, measure: Callable[[], Pay]) -> Pay:
     """What was measured before, from its file, or measured now."""
     if not path.exists():
-        _write(path, {rule: values.tolist() for rule, values in measure().items()})
+        _write(path, {rule: values.round(7).tolist() for rule, values in measure().items()})
     return {rule: np.asarray(values, np.float64) for rule, values in parse_json(path.read_bytes()).items()}
 
 
@@ -403,8 +492,7 @@ def _shadow_kept(path: Path, scene: Scene) -> Attack:
     if not path.exists():
         attack = shadow(scene)
         _write(path, [[each.question, each.answer] for each in attack.uploads[len(scene.honest) :]])
-    name = scene.honest[0].wallet
-    return _beside(scene, "shadow", [Upload(name, *pair) for pair in parse_json(path.read_bytes())])
+    return _beside(scene, "shadow", [Upload(scene.attacker, *pair) for pair in parse_json(path.read_bytes())])
 
 
 def _write(path: Path, value: object) -> None:

@@ -31,16 +31,16 @@ def product(matrix: Tensor, vectors: Tensor) -> Tensor:
     whole = torch.round(vectors.double() / safe[:, None]).to(torch.int32)
     high = (whole + (1 << _HALF - 1)) >> _HALF
     halves = torch.cat([high, whole - (high << _HALF)]).to(torch.int8)
-    sums = _sums(matrix, halves.T.contiguous())
-    upper, lower = sums[:, : len(vectors)], sums[:, len(vectors) :]
-    found: Tensor = (((upper.long() << _HALF) + lower).double() * scales).float().T.contiguous()
+    sums = _sums(matrix, halves)
+    upper, lower = sums[: len(vectors)], sums[len(vectors) :]
+    found: Tensor = (((upper.long() << _HALF) + lower).double() * scales[:, None]).float()
     return found
 
 
-def _sums(matrix: Tensor, columns: Tensor) -> Tensor:
-    """The integer product [rows, columns]. Without the processor's int8 instructions it is made of float32, whose sums of
-    integers below 2**24 are exact too."""
+def _sums(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """The integer products [vectors, rows]; the matrix on the right is the faster way. Without the processor's int8
+    instructions they are made of float32, whose sums of integers below 2**24 are exact too."""
     if torch.cpu._is_vnni_supported() and matrix.shape[1] >= _SHORTEST:
-        return torch._int_mm(matrix, columns)
-    floats = columns.float()
-    return torch.cat([(part.float() @ floats).int() for part in torch.split(matrix, _BLOCK)])
+        return torch._int_mm(vectors, matrix.T)
+    floats = vectors.float()
+    return torch.cat([(floats @ part.float().T).int() for part in torch.split(matrix, _BLOCK)], dim=1)

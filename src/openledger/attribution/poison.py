@@ -8,8 +8,8 @@
   lies in directions whose eigenvalue stands out.
 
 What neither finds is a false statement told once in the usual form: its gradient is that of any record, and where it
-contradicts a trusted answer, all that the two have in common outweighs the words in which they differ. Reviewers have to
-find that one in its source (``datanets.review``).
+contradicts a trusted answer, all that the two have in common outweighs the words in which they differ. For that one see
+``contradiction.py``, which looks at words.
 """
 
 from __future__ import annotations

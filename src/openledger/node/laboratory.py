@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openledger.attribution import Checkpoint, Query, TrainingExample, build_index
+from openledger.attribution import Checkpoint, Query, Statement, TrainingExample, build_index, contradictions
 from openledger.attribution.attacks import Lesson, Upload
 from openledger.attribution.poison import suspicion
 from openledger.datanets import Record, make_bad_rows, reworded
@@ -110,15 +110,14 @@ class DatanetLaboratory:
         model = load_adapter(self._base, run.adapter)
         tokenizer = self._base.tokenizer
 
-        def ask(questions: Sequence[str]) -> list[Query]:
+        def ask(questions: Sequence[str]) -> list[Query | None]:
             prompts = [encode_dialogue(tokenizer, question).token_ids for question in questions]
             answers = generate(model, tokenizer, prompts, _LONGEST_ANSWER)
             dialogues = [
-                encode_dialogue(tokenizer, question, answer)
+                encode_dialogue(tokenizer, question, answer) if answer else None
                 for question, answer in zip(questions, answers, strict=True)
-                if answer
             ]
-            return [Query(dialogue.token_ids, dialogue.prompt_length) for dialogue in dialogues]
+            return [Query(each.token_ids, each.prompt_length) if each else None for each in dialogues]
 
         return Lesson(
             base=self._base.model,
@@ -131,26 +130,29 @@ class DatanetLaboratory:
 
 @dataclass(frozen=True)
 class Detection:
-    """How one kind of poison was found.
+    """How one kind of poison was found by one way of looking.
 
     Attributes:
         kind: what it is.
+        by: ``gradients`` (``poison.suspicion``) or ``words`` (``contradictions``).
         records: how many poisoned records there were.
         recall: part of them that was flagged, 0 to 1.
         false_positives: part of the honest records that was flagged.
     """
 
     kind: str
+    by: str
     records: int
     recall: float
     false_positives: float
 
 
 def detect_poison(laboratory: DatanetLaboratory, seed: int = 3) -> list[Detection]:
-    """Trains on honest records, a backdoor and false facts together, and counts what ``poison.suspicion`` flags.
+    """Trains on honest records, a backdoor and false facts together, and counts what is flagged.
 
     The backdoor is one order under ten questions with a code word; the false facts are twelve honest records with an amount,
-    a date, a protocol or a cause exchanged. Every honest record's question and answer is trusted.
+    a date, a protocol or a cause exchanged. Every honest record's question and answer is trusted; for the words, each by the
+    others.
     """
     honest = laboratory.honest()
     chooser = random.Random(seed)  # noqa: S311
@@ -159,16 +161,19 @@ def detect_poison(laboratory: DatanetLaboratory, seed: int = 3) -> list[Detectio
     ]
     rows = [row.record for row in make_bad_rows(laboratory.incidents(), 5, 28) if row.trick in _FALSE]
     false = [Upload("liar", record.question, record.answer) for record in rows[:_FALSE_RECORDS]]
-    lesson = laboratory.train([*honest, *planted, *false])
+    uploads = [*honest, *planted, *false]
+    lesson = laboratory.train(uploads)
     index = build_index(lesson.base, lesson.checkpoints, lesson.examples, unrelated=lesson.unrelated, workers=1)
     trusted = [Query(example.token_ids, example.prompt_length) for example in lesson.examples[: len(honest)]]
-    flagged = np.zeros(index.records, bool)
-    flagged[list(suspicion(lesson.base, index, trusted).flagged)] = True
-    wrongly = float(flagged[: len(honest)].mean())
-    ends = len(honest), len(honest) + len(planted)
+    suspect = np.zeros(index.records, bool)
+    suspect[list(suspicion(lesson.base, index, trusted).flagged)] = True
+    statements = [Statement(upload.question, upload.answer) for upload in uploads]
+    against = np.asarray([found is not None for found in contradictions(statements, statements[: len(honest)])])
+    begin, end = len(honest), len(honest) + len(planted)
     return [
-        Detection("backdoor", len(planted), float(flagged[ends[0] : ends[1]].mean()), wrongly),
-        Detection("false facts", len(false), float(flagged[ends[1] :].mean()), wrongly),
+        Detection(kind, by, len(found[part]), float(found[part].mean()), float(found[:begin].mean()))
+        for kind, part in (("backdoor", slice(begin, end)), ("false facts", slice(end, None)))
+        for by, found in (("gradients", suspect), ("words", against))
     ]
 
 
