@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: gas-snapshot help setup demo up test test-network test-bridge test-cluster chain-kills fuzz-adapters lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-contradictions bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
+.PHONY: gas-snapshot help setup demo up test test-network test-bridge test-cluster chain-kills fuzz-adapters test-kernels lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-contradictions bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ chain-kills: $(READY) ## Kill the embedded chain 220 times under load and check 
 
 fuzz-adapters: $(READY) ## Try twice 20,000 hostile adapters on the engine; half an hour of one core
 	OMP_NUM_THREADS=1 OPENLEDGER_FUZZ=20000 $(BIN)/python -m pytest -q -s tests/openlora/test_adapter_fuzz.py
+
+test-kernels: $(READY) ## The decoder for GPUs and its Triton kernels, in Triton's interpreter
+	$(BIN)/pip install --quiet --no-deps --upgrade --target build/triton triton==3.7.1
+	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 PYTHONPATH=build/triton $(BIN)/python -m pytest tests/openlora/test_device.py
 
 lint: $(READY) ## Style, types and floors
 	$(BIN)/ruff check .

@@ -302,8 +302,10 @@ def spoil_files(draw: st.DrawFn, adapter: Adapter) -> None:
     name = draw(st.sampled_from([WEIGHTS, CONFIG]))
 
     def outside(folder: Path) -> None:
-        shutil.move(folder / name, folder.parent / f"outside-{name}")
-        (folder / name).symlink_to(folder.parent / f"outside-{name}")
+        path, target = folder / name, folder.parent / f"outside-{name}"
+        if path.is_file() and not path.is_symlink():
+            path.replace(target)
+            path.symlink_to(target)
 
     def replace(make: Callable[[Path], object]) -> Callable[[Path], None]:
         def change(folder: Path) -> None:
@@ -316,8 +318,9 @@ def spoil_files(draw: st.DrawFn, adapter: Adapter) -> None:
         return change
 
     def sparse(folder: Path) -> None:
-        if (folder / name).is_file():
-            os.truncate(folder / name, 10 << 30)
+        path = folder / name
+        if path.is_file() and not path.is_symlink():
+            os.truncate(path, 10 << 30)
 
     adapter.files.append(
         draw(

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import torch
 
-_STEP = 64
-
 
 class Caches:
     """Keys and values of running requests.
@@ -17,13 +15,17 @@ class Caches:
         token_bytes: of one position.
         budget: bytes in all.
         longest: most positions of one request.
+        step: positions in which they are measured out.
     """
 
-    def __init__(self, make: Callable[[int], torch.Tensor], token_bytes: int, budget: int, longest: int) -> None:
+    def __init__(
+        self, make: Callable[[int], torch.Tensor], token_bytes: int, budget: int, longest: int, step: int = 64
+    ) -> None:
         self._make = make
         self._token_bytes = token_bytes
         self._budget = budget
         self._longest = longest
+        self._step = step
         self._used = 0
         self._idle: list[torch.Tensor] = []
 
@@ -39,7 +41,7 @@ class Caches:
 
     def take(self, positions: int) -> torch.Tensor | None:
         """Room for that many positions or some more, or None while there is none."""
-        length = min(-(-positions // _STEP) * _STEP, self._longest)
+        length = min(-(-positions // self._step) * self._step, self._longest)
         if self._used + length * self._token_bytes > self._budget:
             return None
         for place, cache in enumerate(self._idle):

@@ -67,12 +67,10 @@ class _Layer:
 
 
 def unsupported(model: Any) -> str | None:
-    """Why this decoder cannot run a transformers model; None if it can."""
-    config, weight = model.config, next(model.parameters())
+    """Why our decoders cannot run a transformers model; None if they can."""
+    config = model.config
     if config.model_type not in FAMILY:
         return f"its architecture is {config.model_type}"
-    if weight.device.type != "cpu" or weight.dtype != torch.float32:
-        return f"its weights are {weight.dtype} on {weight.device}"
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type", "default") not in _STATIC_ROPES:
         return f"its rotary embedding is {rope.get('rope_type')}"
@@ -95,17 +93,24 @@ class Decoder:
         dimensions: its sizes.
         context: most positions.
         rows: the fewest rows that a turn is padded to, and the most that it can have; see the module.
+        token_bytes: of one position's keys and values.
+        cache_step: positions in which a cache is measured out.
 
     Raises:
-        ModelError: the architecture is another.
+        ModelError: the architecture is another, or the weights are not float32 on a CPU.
     """
 
     def __init__(self, model: Any, *, most_rows: int = 64, weights: Kind = "float32") -> None:
-        if why := unsupported(model):
+        why, weight = unsupported(model), next(model.parameters())
+        if why is None and (weight.device.type != "cpu" or weight.dtype != torch.float32):
+            why = f"its weights are {weight.dtype} on {weight.device}; the compiled loops are for float32 on a CPU"
+        if why is not None:
             raise ModelError(f"this decoder cannot run the model: {why}")
         config, parts = model.config, model.model
         self.dimensions = Dimensions.of(config)
         self.context = int(config.max_position_embeddings)
+        self.token_bytes = 4 * self.dimensions.kv_floats
+        self.cache_step = 64
         self._epsilon = np.float32(config.rms_norm_eps)
         self._embedding = parts.embed_tokens.weight.detach()
         self._norm = parts.norm.weight.detach().numpy()
@@ -122,6 +127,9 @@ class Decoder:
         """Room for one request's keys and values: [layers, 2, kv heads, length, head size]."""
         size = self.dimensions
         return floats(length * size.kv_floats).view(size.layers, 2, size.kv_heads, length, size.head_size)
+
+    def forget(self) -> None:
+        """Takes caches back that are still referred to: here each has memory of its own, so there is nothing to do."""
 
     def linear(self, layer: int, site: str) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The weights [output, input], as this decoder holds them, and the bias, if any, of a site; from any thread."""

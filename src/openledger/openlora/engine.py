@@ -21,6 +21,7 @@ from openledger.models import BaseModel, load_base
 from openledger.openlora import metrics
 from openledger.openlora.adapters import AdapterLimits, AdapterStore, NeedsMerging, StoredAdapter
 from openledger.openlora.decoder import Decoder, unsupported
+from openledger.openlora.device import DeviceDecoder
 from openledger.openlora.fallback import PeftRunner
 from openledger.openlora.grammar import GrammarState
 from openledger.openlora.sampling import Chooser, Chosen, Sampling, TokenLogprob
@@ -104,8 +105,7 @@ class Engine:
         self._scheduler: Scheduler | None = None
         self._store: AdapterStore | None = None
         if self.fallback is None:
-            rows = max(self._limits.batch, self._limits.chunk)
-            decoder = Decoder(self.base.model, most_rows=rows, weights=self._limits.weights)
+            decoder = _decoder(self.base.model, self._limits)
             if self._released:
                 for module in self.base.model.model.layers.modules():
                     if isinstance(module, torch.nn.Linear):
@@ -384,6 +384,13 @@ class Engine:
             names = sorted(self._adapters)
             shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             raise NotFoundError(f"no adapter {name!r} is loaded; loaded: {shown or 'none'}") from None
+
+
+def _decoder(model: Any, limits: EngineLimits) -> Decoder | DeviceDecoder:
+    rows = max(limits.batch, limits.chunk)
+    if limits.decoder == "compiled" or (limits.decoder == "auto" and model.device.type == "cpu"):
+        return Decoder(model, most_rows=rows, weights=limits.weights)
+    return DeviceDecoder(model, slots=limits.batch, length=limits.slot, most_rows=4 * rows)
 
 
 def check_name(name: str, taken: Container[str]) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -24,6 +25,7 @@ from openledger.openlora import metrics
 from openledger.openlora.adapters import StoredAdapter
 from openledger.openlora.caches import Caches
 from openledger.openlora.decoder import Chunk, Decoder
+from openledger.openlora.device import DeviceDecoder
 from openledger.openlora.prefix import PrefixCache
 from openledger.openlora.residents import Resident, ResidentAdapters
 from openledger.openlora.sampling import Chooser, Chosen
@@ -55,6 +57,9 @@ class EngineLimits:
         prefix_bytes: bytes of keys and values kept for prompts that begin alike.
         chunk: tokens of a prompt that are read at once; part of what makes an answer reproducible bit by bit.
         weights: how the base's weights are held: float32, or int8 in a quarter of the memory, which rounds them.
+        decoder: ``compiled`` for CPUs, the same bits in any batch; ``torch`` for any device, with ``batch`` slots of ``slot``
+            positions for keys and values; ``auto`` takes torch where the base is not on a CPU.
+        slot: see there.
         adapter_bytes: bytes of adapters that are kept in memory.
         entry_bytes: an adapter up to this size is read into memory; a larger one is used where its file is mapped.
     """
@@ -65,15 +70,21 @@ class EngineLimits:
     prefix_bytes: int = 64 << 20
     chunk: int = 64
     weights: Kind = "float32"
+    decoder: Literal["auto", "compiled", "torch"] = "auto"
+    slot: int = 4096
     adapter_bytes: int = 512 << 20
     entry_bytes: int = 32 << 20
 
     def __post_init__(self) -> None:
-        for name in ("batch", "chunk", "kv_bytes"):
+        for name in ("batch", "chunk", "kv_bytes", "slot"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.weights not in ("float32", "int8"):
             raise InputError(f"weights is {self.weights!r}; it must be float32 or int8")
+        if self.decoder not in ("auto", "compiled", "torch"):
+            raise InputError(f"decoder is {self.decoder!r}; it must be auto, compiled or torch")
+        if self.decoder == "torch" and self.weights == "int8":
+            raise InputError("int8 weights are for the compiled decoder; load the base in bfloat16 for torch")
         if self.entry_bytes > self.adapter_bytes:
             raise InputError(
                 f"entry_bytes is {self.entry_bytes}, above adapter_bytes, {self.adapter_bytes}: one adapter must fit"
@@ -168,14 +179,14 @@ class Scheduler:
         limits: memory and queue.
     """
 
-    def __init__(self, decoder: Decoder, limits: EngineLimits) -> None:
+    def __init__(self, decoder: Decoder | DeviceDecoder, limits: EngineLimits) -> None:
         self._decoder = decoder
         self._limits = limits
         self._waiting: deque[Ticket] = deque()
         self._reading: deque[Ticket] = deque()
         self._writing: list[Ticket] = []
         self._prefixes = PrefixCache(limits.chunk, limits.prefix_bytes)
-        self._token_bytes = 4 * decoder.dimensions.kv_floats
+        self._token_bytes = decoder.token_bytes
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -306,7 +317,9 @@ class Scheduler:
         self._reading.clear()
         self._writing.clear()
         self._prefixes.clear()
-        self._caches = Caches(self._decoder.new_cache, self._token_bytes, self._limits.kv_bytes, self.longest)
+        self._decoder.forget()
+        budget, step = self._limits.kv_bytes, self._decoder.cache_step
+        self._caches = Caches(self._decoder.new_cache, self._token_bytes, budget, self.longest, step)
         self._adapters = ResidentAdapters(self._limits.adapter_bytes, self._limits.entry_bytes)
         for stored in self._pinned.values():
             with suppress(OpenLedgerError, OSError):
