@@ -32,6 +32,14 @@ class Precision(enum.StrEnum):
     INT8 = "int8"
 
 
+class AdapterPrecision(enum.StrEnum):
+    """How adapters are held."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+
+
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -69,6 +77,10 @@ def serve(
     weights: Annotated[
         Precision, typer.Option(help="How our engine holds the base's weights; int8 takes a quarter of the memory.")
     ] = Precision.FLOAT32,
+    adapter_precision: Annotated[
+        AdapterPrecision,
+        typer.Option(help="How our engine holds adapters; only float32 is exact, the others are faster."),
+    ] = AdapterPrecision.FLOAT32,
     rank: Annotated[int, typer.Option(min=1, max=256, help="The highest rank of an adapter.")] = 64,
 ) -> None:
     """Serve a base model and its adapters until Ctrl-C, for whoever has a key: no chain, no fees, no receipts."""
@@ -112,7 +124,7 @@ def serve(
                 folder,
                 EngineLimits(batch=batch, waiting=waiting, kv_bytes=cache_mib << 20, weights=weights.value),
                 store=store,
-                adapter_limits=AdapterLimits(rank=rank),
+                adapter_limits=AdapterLimits(rank=rank, precision=adapter_precision.value),
             )
             how = "the fused engine" if engine.fallback is None else f"transformers and peft ({engine.fallback})"
     try:
