@@ -323,7 +323,7 @@ def read_factors(
         places = {name: place(name, tensors.shape(name)) for name in tensors.names}
         for name, (key, part) in places.items():
             if part in parts.setdefault(key, {}):
-                raise ModelError(f"the tensor {name} tells the {part} of {_module(key)} again; keep one")
+                raise ModelError(f"the tensor {short(name)} tells the {part} of {_module(key)} again; keep one")
             parts[key][part] = tensors.read(name)
     patterns = Patterns(config)
     factors = {key: _change(key, parts[key], config, patterns, linears) for key in sorted(parts)}
@@ -355,7 +355,7 @@ def read_config(folder: Path, base: str) -> dict[str, Any]:
             "path_initial_model_for_weight_conversion"
         )
     if config.get("bias") not in (None, "none", "all", "lora_only"):
-        raise ModelError(f"{path} says bias {_short(config['bias'])}; it must be none, all or lora_only")
+        raise ModelError(f"{path} says bias {short(config['bias'])}; it must be none, all or lora_only")
     for name in ("layer_replication", "megatron_config", "target_parameters"):
         if config.get(name):
             raise ModelError(f"{path} sets {name}, which is not served")
@@ -378,7 +378,7 @@ class Tensors:
         tensor = self._file.get_slice(name)
         if tensor.get_dtype() not in _FLOATS:
             raise ModelError(
-                f"the tensor {_short(name)} is {tensor.get_dtype()}: it must be of floating-point numbers, "
+                f"the tensor {short(name)} is {tensor.get_dtype()}: it must be of floating-point numbers, "
                 f"one of {', '.join(_FLOATS)}"
             )
         return tuple(tensor.get_shape())
@@ -391,7 +391,7 @@ class Tensors:
         """
         value: torch.Tensor = self._file.get_tensor(name).float()
         if not torch.isfinite(value).all():
-            raise ModelError(f"the tensor {name} holds values that are not finite; train the adapter again")
+            raise ModelError(f"the tensor {short(name)} holds values that are not finite; train the adapter again")
         return value
 
 
@@ -438,14 +438,14 @@ def _place(name: str, dimensions: Dimensions) -> tuple[tuple[int, str], str]:
     if found is None:
         if any(part in name for part in ("lora_embedding", "embed_tokens", ".base_layer.")):
             raise NeedsMerging("it brings embeddings or weights of its own")
-        raise ModelError(f"the tensor {_short(name)} belongs to no module of this base; was it trained on another?")
+        raise ModelError(f"the tensor {short(name)} belongs to no module of this base; was it trained on another?")
     layer, module, head, part = found.groups()
     if head:
         return (dimensions.layers, "head"), _PARTS[part]
     site = _SITE_OF.get(module)
     if site is None or int(layer) >= dimensions.layers:
         raise ModelError(
-            f"the tensor {_short(name)} belongs to no module of this base, which has {dimensions.layers} layers; "
+            f"the tensor {short(name)} belongs to no module of this base, which has {dimensions.layers} layers; "
             "was it trained on another?"
         )
     return (int(layer), site), _PARTS[part]
@@ -531,9 +531,9 @@ def scaling_of(patterns: Patterns, module: str, rank: int, root: bool) -> float:
     """
     declared, alpha = patterns.rank(module), patterns.alpha(module)
     if declared != rank:
-        raise ModelError(f"the configuration gives {module} the rank {_short(declared)}, its factors have {rank}")
+        raise ModelError(f"the configuration gives {module} the rank {short(declared)}, its factors have {rank}")
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not -1e30 < alpha < 1e30:
-        raise ModelError(f"lora_alpha of {module} is {_short(alpha)}; it must be a number between -1e30 and 1e30")
+        raise ModelError(f"lora_alpha of {module} is {short(alpha)}; it must be a number between -1e30 and 1e30")
     return alpha / math.sqrt(rank) if root else alpha / rank
 
 
@@ -560,14 +560,14 @@ class Patterns:
     def _compiled(self, name: str) -> Iterator[tuple[Any, Any]]:
         patterns = self._config.get(name) or {}
         if not isinstance(patterns, dict) or len(patterns) > _MOST_PATTERNS:
-            raise ModelError(f"{name} is {_short(patterns)}; it must map at most {_MOST_PATTERNS} modules to numbers")
+            raise ModelError(f"{name} is {short(patterns)}; it must map at most {_MOST_PATTERNS} modules to numbers")
         for pattern, value in patterns.items():
             if len(pattern) > _MOST_PATTERN:
                 raise ModelError(f"{name} holds a pattern of {len(pattern):,} characters; {_MOST_PATTERN} are accepted")
             try:
                 yield regex.compile(rf"(.*\.)?({pattern})$"), value
             except (regex.error, ValueError, OverflowError, RecursionError, MemoryError) as error:
-                raise ModelError(f"{name} holds {_short(pattern)}, which is no regular expression: {error}") from error
+                raise ModelError(f"{name} holds {short(pattern)}, which is no regular expression: {error}") from error
 
     def _first(self, name: str, module: str, default: Any) -> Any:
         started = time.monotonic()
@@ -578,12 +578,13 @@ class Patterns:
                     break
             except TimeoutError as error:
                 raise ModelError(
-                    f"{name} takes too long to match; write it simpler: {_short(pattern.pattern)}"
+                    f"{name} takes too long to match; write it simpler: {short(pattern.pattern)}"
                 ) from error
         self._left -= time.monotonic() - started
         return default
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """What an uploader wrote, in at most 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

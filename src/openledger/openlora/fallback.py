@@ -17,7 +17,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
 from openledger.models import BaseModel, pinned, shared_copy
-from openledger.openlora.adapters import WEIGHTS, AdapterLimits, Patterns, open_weights, read_config, scaling_of
+from openledger.openlora.adapters import WEIGHTS, AdapterLimits, Patterns, open_weights, read_config, scaling_of, short
 from openledger.openlora.sampling import Chooser, Chosen
 from openledger.primitives import ModelError, to_hex
 
@@ -135,7 +135,7 @@ def _config(
         elif own is None or not (
             (own[1].split(".")[-1] in saved and own[1] in modules) or (tokens and own[2] == "trainable_tokens_delta")
         ):
-            raise ModelError(f"the tensor {name!r} belongs to nothing that the adapter may change in this base")
+            raise ModelError(f"the tensor {short(name)} belongs to nothing that the adapter may change in this base")
     if not ranks:
         raise ModelError(f"{WEIGHTS} holds no factors of this base's modules")
     patterns, alphas = Patterns(raw), {}
@@ -166,5 +166,5 @@ def _config(
 def _list(raw: Mapping[str, Any], field: str, kind: type) -> list[Any]:
     values = raw.get(field) or []
     if not isinstance(values, list) or not all(type(value) is kind for value in values):
-        raise ModelError(f"{field} is {values!r:.80}; it must be a list of {kind.__name__}")
+        raise ModelError(f"{field} is {short(values)}; it must be a list of {kind.__name__}")
     return values
