@@ -32,8 +32,9 @@ test-network: $(READY) ## Run the main job, then the tests that use its network:
 test-bridge: $(READY) ## Carry OPEN from an L1 to an L2 and back through the OP Stack's own messengers
 	$(BIN)/python -m pytest -m bridge tests/chain/test_bridge.py
 
-test-cluster: $(READY) ## Build an influence index on a Ray cluster of two processes of this machine
+test-cluster: $(READY) ## On a Ray cluster of two processes of this machine: build an influence index, serve adapters
 	$(BIN)/python -m pytest -m cluster tests/attribution/test_cluster.py
+	$(BIN)/python -m pytest -m cluster tests/openlora/test_ray_serve.py
 
 chain-kills: $(READY) ## Kill the embedded chain 220 times under load and check that it lost nothing; a quarter of an hour
 	$(BIN)/python -m bench.chain_kills

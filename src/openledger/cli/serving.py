@@ -23,6 +23,7 @@ class Answers(enum.StrEnum):
 
     OPENLEDGER = "openledger"
     VLLM = "vllm"
+    RAY = "ray"
 
 
 class Precision(enum.StrEnum):
@@ -66,10 +67,19 @@ def serve(
         Path | None, typer.Option(help="Folder for converted adapters; a temporary one if left out.")
     ] = None,
     backend: Annotated[
-        Answers, typer.Option(help="What answers: our engine, in a process of its own, or replicas of vLLM.")
+        Answers,
+        typer.Option(
+            help="What answers: our engine in a process of its own, replicas of it on a Ray cluster, or of vLLM."
+        ),
     ] = Answers.OPENLEDGER,
     vllm_python: Annotated[Path | None, typer.Option(help="The interpreter of vLLM's own environment.")] = None,
-    replicas: Annotated[int, typer.Option(min=1, max=64, help="vLLM: how many processes.")] = 1,
+    replicas: Annotated[int, typer.Option(min=1, max=1024, help="vLLM and Ray: how many processes.")] = 1,
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            help="Ray: the cluster's address, `auto` for this machine's, `local` for one of this machine alone."
+        ),
+    ] = "local",
     vllm_argument: Annotated[
         list[str] | None,
         typer.Option(help="vLLM: an argument more for each replica, such as --enforce-eager; repeat it."),
@@ -87,7 +97,8 @@ def serve(
     import uvicorn
 
     from openledger.models import base_folder
-    from openledger.openlora import AdapterLimits, EngineLimits, EngineProcess
+    from openledger.openlora import AdapterLimits, Backend, EngineLimits, EngineProcess
+    from openledger.openlora.ray_serve import RayBackend, RaySettings
     from openledger.openlora.vllm import VllmBackend, VllmSettings
     from openledger.storage import token_in
     from openledger.studio import administration
@@ -107,7 +118,9 @@ def serve(
     logging.basicConfig(level=logging.INFO, handlers=[json_handler()])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells each health check of a replica
     folder = base_folder(base)
-    engine: EngineProcess | VllmBackend
+    engine: Backend
+    limits = EngineLimits(batch=batch, waiting=waiting, kv_bytes=cache_mib << 20, weights=weights.value)
+    accepted = AdapterLimits(rank=rank, precision=adapter_precision.value)
     with errors.status("loading …"):
         if backend is Answers.VLLM and vllm_python is not None:
             settings = VllmSettings(
@@ -119,13 +132,12 @@ def serve(
             )
             engine = VllmBackend(folder, settings, Path(tempfile.mkdtemp(prefix="openledger-vllm-")))
             how = f"{replicas} replicas of vLLM"
+        elif backend is Answers.RAY:
+            cluster = RaySettings(address=ray_address, replicas=replicas)
+            engine = RayBackend(base, cluster, limits, adapter_limits=accepted)
+            how = f"{replicas} replicas of the engine on Ray"
         else:
-            engine = EngineProcess(
-                folder,
-                EngineLimits(batch=batch, waiting=waiting, kv_bytes=cache_mib << 20, weights=weights.value),
-                store=store,
-                adapter_limits=AdapterLimits(rank=rank, precision=adapter_precision.value),
-            )
+            engine = EngineProcess(folder, limits, store=store, adapter_limits=accepted)
             how = "the fused engine" if engine.fallback is None else f"transformers and peft ({engine.fallback})"
     try:
         with errors.status("reading adapters …"):

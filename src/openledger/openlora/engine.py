@@ -156,6 +156,11 @@ class Engine:
         """(requests running, requests waiting)."""
         return self._scheduler.load if self._scheduler else (0, 0)
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has stopped to answer, which only a new engine mends."""
+        return self._scheduler is not None and self._scheduler.failed
+
     def exposition(self) -> bytes:
         """What this process tells Prometheus."""
         return generate_latest()

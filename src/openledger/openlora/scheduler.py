@@ -204,6 +204,11 @@ class Scheduler:
         """(requests running, requests waiting)."""
         return len(self._reading) + len(self._writing), len(self._waiting)
 
+    @property
+    def failed(self) -> bool:
+        """Whether the worker has ended without being told to."""
+        return not self._closed and self._thread is not None and not self._thread.is_alive()
+
     def submit(self, *tickets: Ticket) -> None:
         """Queues requests, all or none.
 

@@ -1,0 +1,180 @@
+"""Two replicas on a Ray cluster of this machine answer as one engine does, are replaced when they die, and drain."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import openai
+import pytest
+import uvicorn
+
+from openledger.models import load_base
+from openledger.openlora import CancelledError, Engine, EngineLimits, Finished, Grammar, Piece, Sampling
+from openledger.primitives import InputError, NotFoundError, UnavailableError
+from tests.openlora.models import random_adapter
+
+pytest.importorskip("ray.serve", reason="the extra 'distributed' is not installed")
+from openledger.openlora.ray_serve import RayBackend, RaySettings
+from openledger.studio.standalone import StandaloneService, make_app
+
+pytestmark = pytest.mark.cluster
+PROMPT = [15, 200, 31, 77, 12, 901]
+LONG = Sampling(max_tokens=400, temperature=1.5, seed=1)
+NAMES = ("law", "medicine", "exploits", "music")
+HOW = [
+    Sampling(max_tokens=12),
+    Sampling(max_tokens=15, temperature=0.9, seed=3, logprobs=2),
+    Sampling(max_tokens=40, grammar=Grammar.json_schema({"enum": ["yes", "no"]})),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("adapters")
+    for seed, name in enumerate(NAMES):
+        random_adapter(load_base(), made / name, seed=seed)
+    return made
+
+
+@pytest.fixture(scope="module")
+def replicas(folder: Path) -> Iterator[RayBackend]:
+    backend = RayBackend(None, RaySettings(replicas=2, health_seconds=1.0), EngineLimits(batch=4, waiting=8))
+    try:
+        for name in NAMES:
+            backend.add(name, folder / name)
+        yield backend
+    finally:
+        backend.close()
+
+
+@pytest.fixture(scope="module")
+def here(folder: Path) -> Iterator[Engine]:
+    with Engine(load_base()) as engine:
+        for name in NAMES:
+            engine.add(name, folder / name)
+        yield engine
+
+
+def test_replicas_answer_with_the_bits_of_an_engine_here(replicas: RayBackend, here: Engine) -> None:
+    assert replicas.context_length == here.context_length
+    assert replicas.adapters == here.adapters
+    for name in (None, *NAMES):
+        for how in HOW:
+            found, right = replicas.complete(name, PROMPT, how), here.complete(name, PROMPT, how)
+            assert found == right
+            assert found.logprobs == right.logprobs
+    pieces = list(replicas.generate("law", PROMPT, LONG))
+    assert "".join(piece.text for piece in pieces[:-1]) == pieces[-1].text
+
+
+def test_an_adapter_stays_with_a_replica_that_has_it(replicas: RayBackend) -> None:
+    homes = {}
+    for _ in range(4):
+        for name in NAMES:
+            replicas.complete(name, PROMPT, HOW[0])
+            homes.setdefault(name, []).append(replicas.home(name))
+    assert all(len(set(seen)) == 1 for seen in homes.values()), homes
+
+
+def test_what_is_wrong_is_said_by_the_engines_errors(replicas: RayBackend, folder: Path) -> None:
+    with pytest.raises(NotFoundError, match="'nobody'"):
+        replicas.complete("nobody", PROMPT, HOW[0])
+    with pytest.raises(InputError, match="leave room"):
+        replicas.complete("law", [5] * 100_000, HOW[0])
+    with pytest.raises(InputError, match="taken"):
+        replicas.add("law", folder / "law")
+    with pytest.raises(NotFoundError, match="no adapter"):
+        replicas.add("new", folder)
+    for refused in (lambda: replicas.combine("mix", {"law": 1.0}), lambda: replicas.pin("law")):
+        with pytest.raises(InputError, match="one engine does"):
+            refused()
+
+
+def test_a_request_can_be_cancelled(replicas: RayBackend) -> None:
+    cancel = threading.Event()
+    stream = replicas.generate("law", PROMPT, LONG, cancel=cancel)
+    assert isinstance(next(stream), Piece)
+    cancel.set()
+    with pytest.raises(CancelledError):
+        list(stream)
+    assert replicas.load == (0, 0)
+
+
+def test_a_replica_that_is_killed_ends_its_streams_and_is_replaced(replicas: RayBackend, here: Engine) -> None:
+    stream = replicas.generate("law", PROMPT, LONG)
+    next(stream)
+    lost = replicas.home("law")
+    os.kill(int(lost.split()[1]), signal.SIGKILL)
+    with pytest.raises(UnavailableError, match="send the request again"):
+        list(stream)
+    right = here.complete("law", PROMPT, HOW[1])
+    assert replicas.complete("law", PROMPT, HOW[1]) == right
+    assert replicas.home("law") != lost
+    seen: set[str] = set()
+
+    def both_answer() -> bool:
+        assert replicas.complete(None, PROMPT, HOW[0]) == here.complete(None, PROMPT, HOW[0])
+        seen.add(replicas.home(None))
+        return len(seen) == 2
+
+    wait_until(both_answer)
+    assert lost not in seen
+
+
+def test_the_openai_client_is_served_by_replicas(replicas: RayBackend) -> None:
+    bound = socket.create_server(("127.0.0.1", 0))
+    app = make_app(StandaloneService(replicas, 1_700_000_000), replicas)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+    thread.start()
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}/v1", api_key="anyone", timeout=120)
+    assert [model.id for model in client.models.list()] == [
+        replicas.name,
+        *(f"{replicas.name}:{name}" for name in sorted(NAMES)),
+    ]
+    asked = {"model": "law", "messages": [{"role": "user", "content": "What happened?"}], "max_tokens": 12}
+    whole = client.chat.completions.create(**asked).choices[0].message.content
+    chunks = client.chat.completions.create(**asked, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(**{**asked, "model": "nobody"})
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+def test_replicas_that_are_replaced_finish_what_they_answer(replicas: RayBackend, here: Engine) -> None:
+    right = here.complete("music", PROMPT, LONG)
+    both: set[int] = set()
+
+    def know_both() -> bool:
+        replicas.complete(None, PROMPT, HOW[0])
+        both.add(int(replicas.home(None).split()[1]))
+        return len(both) == 2
+
+    wait_until(know_both)
+    streams = [replicas.generate(name, PROMPT, LONG) for name in ("music", None, "music", None)]
+    firsts = [next(stream) for stream in streams]
+    assert all(isinstance(first, Piece) for first in firsts)
+    resizing = threading.Thread(target=replicas.resize, args=(1,))
+    resizing.start()
+    lasts = [list(stream)[-1] for stream in streams]
+    resizing.join()
+    assert all(isinstance(last, Finished) for last in lasts)
+    assert lasts[0] == lasts[2] == right
+    assert replicas.complete("music", PROMPT, LONG) == right
+    wait_until(lambda: not any(Path(f"/proc/{process}").exists() for process in both))
+    with pytest.raises(InputError, match="keep one"):
+        replicas.resize(0)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while not (held := holds()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert held
