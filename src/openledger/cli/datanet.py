@@ -11,7 +11,15 @@ from openledger.cli.output import console, open_amount, party, print_json, short
 from openledger.cli.session import HomeOption, JsonOption, network
 from openledger.client.clients import RecordPage, calls
 from openledger.datanets import read_rows
-from openledger.node.views import ContributionRow, DatanetRow, DatanetView, RecordView, Submission, VersionRow
+from openledger.node.views import (
+    ContradictionRow,
+    ContributionRow,
+    DatanetRow,
+    DatanetView,
+    RecordView,
+    Submission,
+    VersionRow,
+)
 from openledger.primitives import InputError, parse_json
 
 app = typer.Typer(help="Datanets: communities of data, reviewed by peers.", no_args_is_help=True)
@@ -69,6 +77,33 @@ def show(number: Number = 1, home: HomeOption = None, json: JsonOption = False) 
             reason = next((verdict.reason for verdict in record.verdicts if not verdict.accept), "")
             rejected.add_row(short(record.question, 50), party(record.contributor), short(reason, 70))
         console.print(rejected)
+
+
+@app.command()
+def contradictions(
+    contribution: Annotated[int, typer.Argument(help="The contribution's number.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Records of a contribution that speak against accepted ones: the same matter, other facts. For reviewers to look at."""
+    with network(home) as client:
+        found = client.send(calls.contradictions(contribution))
+    if json:
+        print_json(found, list[ContradictionRow])
+        return
+    rows = table(
+        f"{len(found)} records speak against accepted ones",
+        "record",
+        "question",
+        "status",
+        "says",
+        "instead of",
+        "against",
+    )
+    for row in found:
+        rows.add_row(short_hash(row.hash), short(row.question, 48), row.status, ", ".join(row.says), ", ".join(row.instead_of),
+                     short_hash(row.trusted))  # fmt: skip
+    console.print(rows)
 
 
 @app.command()

@@ -22,6 +22,11 @@ class DatanetCalls:
         return Call("GET", f"/api/contributions/{number}", views.ContributionRow)
 
     @staticmethod
+    def contradictions(contribution: int) -> Call[list[views.ContradictionRow]]:
+        path = f"/api/contributions/{contribution}/contradictions"
+        return Call("GET", path, list[views.ContradictionRow], timeout=LONG)
+
+    @staticmethod
     def finalise(contribution: int) -> Call[views.ContributionRow]:
         path = f"/api/contributions/{contribution}/finalisation"
         return Call("POST", path, views.ContributionRow, timeout=LONG)

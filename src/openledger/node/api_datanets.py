@@ -82,6 +82,10 @@ def router(node: Node, acts: list[Depends]) -> APIRouter:
     def contribution(number: int) -> views.ContributionRow:
         return node.reader.contribution(number)
 
+    @routes.get("/contributions/{number}/contradictions")
+    def contradictions(number: int) -> list[views.ContradictionRow]:
+        return node.reader.contradictions(number)
+
     @routes.post("/contributions/{number}/finalisation", dependencies=acts)
     def finalise(number: int) -> views.ContributionRow:
         node.curation.finalise(number)

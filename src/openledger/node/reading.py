@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import select
 
 from openledger import governance
+from openledger.attribution import Statement, contradictions
 from openledger.chain import Chain, Indexer
 from openledger.modelfactory import with_accuracy
 from openledger.node import views
@@ -131,6 +132,43 @@ class Reader:
     def record(self, digest: str) -> views.RecordView:
         """One record by its hash."""
         return self._record_view(self.library.find(from_hex(digest, 32)))
+
+    def contradictions(self, contribution: int) -> list[views.ContradictionRow]:
+        """Which of a contribution's records speak against an accepted record of their Datanet.
+
+        Raises:
+            NotFoundError: there is no such contribution.
+        """
+        found = [item for item in self.library.contributions() if item.id == contribution]
+        if not found:
+            raise NotFoundError(f"no contribution {contribution}; `openledger datanet show` lists them")
+        return self._contradicting(
+            [place for place in self.library.records(found[0].datanet) if place.contribution.id == contribution]
+        )
+
+    def contradiction(self, digest: str) -> views.ContradictionRow | None:
+        """What accepted record of its Datanet a record speaks against, if any; errors as :meth:`record`."""
+        return next(iter(self._contradicting([self.library.find(from_hex(digest, 32))])), None)
+
+    def _contradicting(self, places: list[Placed]) -> list[views.ContradictionRow]:
+        if not places:
+            return []
+        datanet = places[0].contribution.datanet
+        trusted = [place for place in self.library.records(datanet) if place.status == "accepted"]
+        found = contradictions([_statement(place) for place in places], [_statement(place) for place in trusted])
+        return [
+            views.ContradictionRow(
+                hash=to_hex(place.hash),
+                question=str(place.value.get("question", "")),
+                status=place.status,
+                trusted=to_hex(trusted[one.trusted].hash),
+                trusted_question=str(trusted[one.trusted].value.get("question", "")),
+                says=list(one.says),
+                instead_of=list(one.instead_of),
+            )
+            for place, one in zip(places, found, strict=True)
+            if one is not None
+        ]
 
     def _datanet_row(self, args: Any) -> views.DatanetRow:
         number = args["datanet"]
@@ -607,3 +645,7 @@ class Reader:
 
     def _time(self, block: int) -> int:
         return int(self._chain.w3.eth.get_block(block)["timestamp"])
+
+
+def _statement(place: Placed) -> Statement:
+    return Statement(str(place.value.get("question", "")), str(place.value.get("answer", "")))

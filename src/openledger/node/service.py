@@ -304,6 +304,10 @@ class Node:
         """One record by its hash."""
         return self.reader.record(digest)
 
+    def contradiction(self, digest: str) -> views.ContradictionRow | None:
+        """What accepted record a record speaks against, if any."""
+        return self.reader.contradiction(digest)
+
     def models(self) -> list[views.ModelView]:
         """All models that this node serves."""
         return self.reader.models()
@@ -516,12 +520,21 @@ class Node:
         return governance.state(self.chain, _proposal_number(proposal)).name.lower()
 
     def execute(self, proposal: str) -> str:
-        """Queues a proposal that passed, or executes one whose delay is over; returns its new state."""
+        """Queues a proposal that passed, or executes one whose delay is over; returns its new state.
+
+        Raises:
+            InputError: it neither passed nor is queued.
+        """
         number = _proposal_number(proposal)
-        if governance.state(self.chain, number) is governance.ProposalState.SUCCEEDED:
+        state = governance.state(self.chain, number)
+        if state is governance.ProposalState.SUCCEEDED:
             governance.queue(self.chain, self.host, number)
-        else:
+        elif state is governance.ProposalState.QUEUED:
             governance.execute(self.chain, self.host, number)
+        else:
+            raise InputError(
+                f"the proposal is {state.name.lower()}; one that succeeded can be queued, and one that is queued executed"
+            )
         return self.proposal_state(proposal)
 
     def name_party(self, address: str, label: str, role: str) -> None:

@@ -234,6 +234,20 @@ class RecordView:
 
 
 @dataclass(frozen=True)
+class ContradictionRow:
+    """A record that speaks against an accepted one: telling words of each that the other lacks. For a person to judge."""
+
+    hash: str
+    question: str
+    status: str
+    trusted: str
+    """The accepted record's hash."""
+    trusted_question: str
+    says: list[str]
+    instead_of: list[str]
+
+
+@dataclass(frozen=True)
 class DatanetRow:
     """One line of the list of Datanets."""
 

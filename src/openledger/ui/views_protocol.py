@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from openledger.datanets import Record
     from openledger.node.views import (
         Check,
+        ContradictionRow,
         ContributionRow,
         DatanetRow,
         DatanetView,
@@ -56,6 +57,10 @@ class Views(Protocol):
 
     def record(self, digest: str, /) -> RecordView:
         """One record by its hash."""
+        ...
+
+    def contradiction(self, digest: str, /) -> ContradictionRow | None:
+        """What accepted record a record speaks against, if any."""
         ...
 
     def models(self) -> list[ModelView]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from openledger.node.views import RecordView
+from openledger.node.views import ContradictionRow, RecordView
 from openledger.primitives import PPM
 from openledger.ui.dom import Tag, div, paragraph, span
 from openledger.ui.formatting import exact_ppm, plural
 from openledger.ui.icons import icon
 from openledger.ui.layout import page
 from openledger.ui.loading import fetch
+from openledger.ui.pages.datanets import record_link
 from openledger.ui.parts import Column, badge, card, empty, page_head, show_hash, show_party, table
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ def register(node: Views) -> None:
 
     @page(node, "/records/{digest}", "Record", "datanets")
     async def record(digest: str) -> None:
-        _draw(await fetch(node.record, digest))
+        _draw(await fetch(node.record, digest), await fetch(node.contradiction, digest))
 
 
-def _draw(view: RecordView) -> None:
+def _draw(view: RecordView, contradiction: ContradictionRow | None) -> None:
     with page_head(view.question, crumbs=[("Datanets", "/datanets")]):
         badge(view.status)
     with div("facts-line"):
@@ -41,6 +42,8 @@ def _draw(view: RecordView) -> None:
         with div("stack"):
             with card("Answer"):
                 paragraph(view.answer, "wrap-text")
+            if contradiction is not None:
+                _contradiction(contradiction)
             with card("Review", flush=True):
                 _verdicts(view.verdicts)
         with div("stack"):
@@ -48,6 +51,13 @@ def _draw(view: RecordView) -> None:
                 _pairs(view.facts, "This record states no separate facts.")
             with card("Source"):
                 _pairs(view.source, "No source is given.")
+
+
+def _contradiction(found: ContradictionRow) -> None:
+    note = "Both speak of the same matter and differ in facts. Found by words, for a person to judge: both may be true."
+    with card("Speaks against an accepted record", note):
+        record_link(found.trusted_question, found.trusted, "clamp")
+        _pairs({"this record says": " · ".join(found.says), "that one says": " · ".join(found.instead_of)}, "")
 
 
 def _life(view: RecordView) -> None:
