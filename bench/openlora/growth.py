@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -219,7 +220,8 @@ def grow(only: set[str]) -> Iterator[dict[str, object]]:
         raise SystemExit(f"there is no table {', '.join(sorted(unknown))}; there are {', '.join(tables)}")
     for name, table in tables.items():
         if not only or name in only:
-            with turn():
+            # The large models take the lock themselves, for a round of one engine at a time.
+            with nullcontext() if name == "large" else turn():
                 for found in table():
                     print(f"… {found}", file=sys.stderr, flush=True)
                     yield {**found, "table": name}

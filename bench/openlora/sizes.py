@@ -140,19 +140,27 @@ def requests(case: str) -> list[tuple[str | None, list[int]]]:
 
 def large(rounds: int) -> Iterator[dict[str, object]]:
     """The large models: our engine with adapters in each precision, and beside it peft's mixed batch of the smaller one."""
-    from bench.openlora.__main__ import Worker
+    from bench.openlora.__main__ import Worker, turn
 
     for model, (_, output) in LARGE.items():
-        engines = [Worker("openledger large", tuple(range(len(CASES))), sys.executable, "-m", __name__, "ours", model)]
-        if model == next(iter(LARGE)):
-            engines.append(Worker("peft large", (0, 1), sys.executable, "-m", __name__, "peft", model))
+        with turn():
+            engines = [
+                Worker("openledger large", tuple(range(len(CASES))), sys.executable, "-m", __name__, "ours", model)
+            ]
+            if model == next(iter(LARGE)):
+                engines.append(Worker("peft large", (0, 1), sys.executable, "-m", __name__, "peft", model))
         found: dict[tuple[str, int], list[float]] = {}
         for number in range(-1, rounds):
             for engine in engines:
-                for case in engine.counts:
-                    tokens, seconds = engine.run(case, 1 if number < 0 else output, max(0, number))
-                    if number >= 0:
-                        found.setdefault((engine.name.removesuffix(" large"), case), []).append(tokens / seconds)
+                with turn():
+                    for case in engine.counts:
+                        tokens, seconds = engine.run(case, 1 if number < 0 else output, max(0, number))
+                        name = engine.name.removesuffix(" large")
+                        if number >= 0:
+                            found.setdefault((name, case), []).append(tokens / seconds)
+                            print(
+                                f"… {name}, {model}, {CASES[case]}: {tokens / seconds:.1f}", file=sys.stderr, flush=True
+                            )
         for engine in engines:
             engine.close()
         for (engine_name, case), rates in found.items():

@@ -136,7 +136,7 @@ def test_a_base_in_bfloat16_runs_on_the_torch_decoder_only(tmp_path: Path) -> No
     with pytest.raises(ModelError, match="float32 on a CPU"):
         Engine(base)
     with pytest.raises(InputError, match="bfloat16"):
-        EngineLimits(decoder="torch", weights="int8")
+        Engine(base, EngineLimits(decoder="torch", weights="int8"))
     with Engine(base, EngineLimits(batch=2, decoder="torch", slot=128)) as engine:
         engine.add("a", tmp_path / "a")
         assert len(engine.complete("a", PROMPT, Sampling(max_tokens=4)).token_ids) == 4

@@ -83,8 +83,6 @@ class EngineLimits:
             raise InputError(f"weights is {self.weights!r}; it must be float32 or int8")
         if self.decoder not in ("auto", "compiled", "torch"):
             raise InputError(f"decoder is {self.decoder!r}; it must be auto, compiled or torch")
-        if self.decoder == "torch" and self.weights == "int8":
-            raise InputError("int8 weights are for the compiled decoder; load the base in bfloat16 for torch")
         if self.entry_bytes > self.adapter_bytes:
             raise InputError(
                 f"entry_bytes is {self.entry_bytes}, above adapter_bytes, {self.adapter_bytes}: one adapter must fit"
