@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openledger.datanets import Record, inspect, load_records, load_terms, make_bad_rows, reworded
+from openledger.datanets import (
+    DuplicateReviewer,
+    Record,
+    inspect,
+    load_records,
+    load_terms,
+    make_bad_rows,
+    review,
+    review_items,
+    reworded,
+)
 from openledger.datanets.privacy import find_private
 from openledger.datanets.wording import Similarity, dates, features, words
 
@@ -62,6 +72,22 @@ def test_every_paraphrase_is_found_to_be_of_the_same_event():
     for copy, original, found in zip(copies, INCIDENTS[::10], report.findings, strict=True):
         assert [finding.check for finding in found] == ["same-event"], copy
         assert found[0].other == original.hash
+
+
+def test_pieces_of_one_record_are_found_by_their_question_and_rejected_but_not_another_incident_of_that_name():
+    original = INCIDENTS[14]
+    sentences = original.answer.split(". ")
+    pieces = [changed(original, answer=sentence) for sentence in sentences]
+    source = {**original.value["source"], "reference": INCIDENTS[15].reference}
+    other = changed(original, answer="The bridge was drained by a forged proof.", source=source)
+    report = inspect([*pieces, other], "MIT", TERMS, RECORDS[:3])
+    found = [findings[0].check if findings else "" for findings in report.findings[1:]]
+    assert set(found[:-1]) <= {"near-duplicate", "same-event", "same-question"}
+    assert found[-1] == "same-question"
+    assert report.clean
+    verdicts = review(DuplicateReviewer(), review_items([*pieces, other], report))
+    assert [verdict.accept for verdict in verdicts] == [True, *[False] * (len(pieces) - 1), True]
+    assert "asks the same question as a record in row 1" in verdicts[1].reason
 
 
 def test_records_that_only_share_sentences_are_not_called_copies():

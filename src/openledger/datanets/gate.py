@@ -17,7 +17,7 @@ from openledger.datanets.terms import Terms
 from openledger.datanets.wording import Match, Similarity
 from openledger.primitives import record_hash, to_hex
 
-GATE_VERSION = 1
+GATE_VERSION = 2
 """Raised with every change that can change a finding."""
 
 Severity = Literal["fail", "warn"]
@@ -28,7 +28,7 @@ class Finding:
     """One thing that the gate noticed about one record.
 
     Attributes:
-        check: ``schema``, ``licence``, ``duplicate``, ``near-duplicate``, ``same-event`` or ``private``.
+        check: ``schema``, ``licence``, ``duplicate``, ``near-duplicate``, ``same-question``, ``same-event`` or ``private``.
         severity: ``fail`` where a rule is broken, ``warn`` where a person should look.
         message: what and where, in words.
         other: hash of the earlier record that the finding points to, where it points to one.
@@ -99,12 +99,17 @@ def inspect(records: Sequence[Record], licence: str, terms: Terms, known: Sequen
     first: dict[bytes, int] = {}
     for position, record in enumerate(everything):
         first.setdefault(record.hash, position)
+    asked: dict[str, int] = {}
+    for position, record in enumerate(everything):
+        if question := _asked(record):
+            asked.setdefault(question, position)
     findings: list[tuple[Finding, ...]] = []
     closest: list[Record | None] = []
     for row, (record, alike) in enumerate(zip(records, matches, strict=True), 1):
         position = len(known) + row - 1
         twin = first[record.hash] if first[record.hash] < position else None
-        likeness = _likeness(position, twin, alike, similarity, terms)
+        same = asked.get(_asked(record), position)
+        likeness = _likeness(position, twin, same if same < position else None, alike, similarity, terms)
         own = _own(row, record, licence, terms)
         if likeness is None:
             findings.append(tuple(own))
@@ -132,6 +137,11 @@ def _own(row: int, record: Record, licence: str, terms: Terms) -> list[Finding]:
     return found
 
 
+def _asked(record: Record) -> str:
+    """The question without what case, spaces and its last mark make different."""
+    return " ".join(record.question.casefold().split()).rstrip("?!. ")
+
+
 def _strings(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [text for member in value.values() for text in _strings(member)]
@@ -141,7 +151,7 @@ def _strings(value: Any) -> list[str]:
 
 
 def _likeness(
-    position: int, twin: int | None, alike: Sequence[Match], similarity: Similarity, terms: Terms
+    position: int, twin: int | None, asked: int | None, alike: Sequence[Match], similarity: Similarity, terms: Terms
 ) -> tuple[str, Severity, int, str] | None:
     """What a record is too much like: check, severity, the other's position and words that lead to it."""
     if twin is not None:
@@ -152,4 +162,4 @@ def _likeness(
         shared = similarity.same_event(position, match.position)
         if shared:
             return "same-event", "warn", match.position, f"names {', '.join(shared[:4])} as does"
-    return None
+    return None if asked is None else ("same-question", "warn", asked, "asks the same question as")

@@ -306,6 +306,9 @@ def _near_copy(item: ReviewItem) -> str | None:
 
 
 def _retold(item: ReviewItem) -> str | None:
+    again = next((finding for finding in item.findings if finding.check == "same-question"), None)
+    if again is not None and item.closest is not None and item.closest.reference == item.record.reference:
+        return f"{again.message}, from the same source; put all that answers it into one record"
     found = next((finding for finding in item.findings if finding.check == "same-event"), None)
     if found is None or item.closest is None or not _same_story(item.record, item.closest):
         return None
