@@ -14,8 +14,10 @@ from openledger.primitives import OpenLedgerError
 from openledger.settlement import (
     Batch,
     BatchReport,
+    PayoutDocument,
     PostedBatch,
     PrivateBody,
+    ProposedRoot,
     ReceiptBody,
     Recompute,
     RootState,
@@ -27,6 +29,7 @@ from openledger.settlement import (
     post_batch,
     prepare,
     propose_root,
+    proposed_roots,
     redeem,
     root_state,
 )
@@ -99,6 +102,7 @@ class Settler:
         self._reader = TermsReader(chain, blobs)
         self._validators = [Validator(chain, wallet, blobs, self._shown, recompute) for wallet in validators]
         self._examiner = Validator(chain, host, blobs, self._shown, recompute)
+        self._seen: set[int] = set()
         self._lock = threading.Lock()
 
     @property
@@ -118,33 +122,59 @@ class Settler:
     def settle(self) -> Settled:
         """Redeems vouchers, posts what waits, lets the validators attest, and proposes and activates the new payouts.
 
-        Calling it with nothing to do changes nothing.
+        What a node that died in the middle left undone is done first. Calling it with nothing to do changes nothing.
         """
         with self._lock:
             for signed in self._book.unredeemed():
                 redeem(self._chain, self._host, signed)
             self._forget()
-            batches, reports = [], []
-            first = next_sequence(self._chain, self._host.address)
-            waiting = self._receipts.bodies(first)
-            for start in range(0, len(waiting), self._batch_size):
-                posted = post_batch(self._chain, self._host, waiting[start : start + self._batch_size])
-                batches.append(posted)
-                for validator in self._validators:
-                    if not validator.is_drawn(posted.number):
-                        continue
-                    reports.append(validator.attest(posted.number))
-                    for finding in reports[-1].findings:
-                        _LOG.warning("batch %d, receipt %d: %s", posted.number, finding.sequence, finding.problem)
-            if not batches:
+            waiting = self._receipts.bodies(next_sequence(self._chain, self._host.address))
+            batches = [
+                post_batch(self._chain, self._host, waiting[start : start + self._batch_size])
+                for start in range(0, len(waiting), self._batch_size)
+            ]
+            roots = proposed_roots(self._chain)
+            uncovered = self._uncovered(roots[-1].last_batch if roots else 0)
+            reports = [report for number in uncovered for report in self._attest(number)]
+            if uncovered:
+                root = propose_root(self._chain, self._settler, self._document())
+            elif roots and self._is_open(roots[-1]):
+                root = roots[-1]
+            else:
                 return Settled((), (), 0, None)
-            number, state = self._pay()
-            return Settled(tuple(batches), tuple(reports), number, state)
+            return Settled(tuple(batches), tuple(reports), root.number, self._activate(root))
 
-    def _pay(self) -> tuple[int, RootState]:
-        document = prepare(self._chain, self._blobs, self._published, reader=self._reader)
-        root = propose_root(self._chain, self._settler, document)
+    def _uncovered(self, last_batch: int) -> list[int]:
+        """The host's batches that no payout root was proposed for: new ones, and what a node that died left behind."""
+        posted = self._chain.events("InferenceLedger", "BatchPosted", poster=self._host.address)
+        return [log["args"]["batchId"] for log in posted if log["args"]["batchId"] > last_batch]
+
+    def _is_open(self, root: ProposedRoot) -> bool:
+        """Whether a root was left without what this node can do about it."""
+        open_states = (RootState.PENDING, RootState.READY)
+        return root.number not in self._seen and root_state(self._chain, root.number) in open_states
+
+    def _attest(self, number: int) -> list[BatchReport]:
+        """What the drawn validators of this node find in a batch, unless they said so before."""
+        said = self._chain.contract("InferenceLedger").functions.hasAttested
+        reports = []
         for validator in self._validators:
+            if validator.is_drawn(number) and not self._chain.call(said(number, validator.address)):
+                reports.append(validator.attest(number))
+                for finding in reports[-1].findings:
+                    _LOG.warning("batch %d, receipt %d: %s", number, finding.sequence, finding.problem)
+        return reports
+
+    def _document(self) -> PayoutDocument:
+        return prepare(self._chain, self._blobs, self._published, reader=self._reader)
+
+    def _activate(self, root: ProposedRoot) -> RootState:
+        """Has the validators attest a root and activates it where that is enough; once for each root."""
+        self._seen.add(root.number)
+        said = self._chain.contract("RewardsDistributor").functions.hasAttested
+        for validator in self._validators:
+            if self._chain.call(said(root.number, validator.address)):
+                continue
             try:
                 validator.attest_root(root)
             except OpenLedgerError as error:
@@ -153,7 +183,7 @@ class Settler:
         if state is RootState.READY:
             activate(self._chain, self._settler, root.number)
             state = root_state(self._chain, root.number)
-        return root.number, state
+        return state
 
     def _published(self, batch: Batch) -> list[ReceiptBody]:
         if batch.host != self._host.address:
