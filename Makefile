@@ -23,7 +23,7 @@ up: $(READY) ## Run the network as a service that stays: page and API on http://
 	$(BIN)/openledger up
 
 test: $(READY) lint artifacts-check contracts-test ## Run every check and the tests of every room
-	$(BIN)/python -m pytest -m "not network and not bridge and not cluster"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not network and not bridge and not cluster"
 
 test-network: $(READY) ## Run the main job, then the tests that use its network: openai client, browser, power cut
 	bash tools/browser.sh
