@@ -12,7 +12,7 @@ from openledger.node.server import Server
 from openledger.node.service import Node
 from openledger.node.settings import Settings
 from openledger.openlora import Sampling
-from openledger.primitives import PPM, to_hex
+from openledger.primitives import PPM, RevertError, to_hex
 from openledger.settlement import (
     DisputeState,
     ReceiptBody,
@@ -73,6 +73,9 @@ def test_a_host_answers_a_wrong_challenge_and_wins(node: Node) -> None:
     found = dispute(node.chain, opened.number)
     assert found.defender == node.host.address
     assert node.chain.balance(node.host.address) > before
+    assert node.answer_dispute(opened.number).state == "rejected", (
+        "whoever answers after the node is told how it stands"
+    )
 
 
 def test_a_host_whose_receipt_is_wrong_does_not_answer_and_the_challenge_is_upheld(node: Node) -> None:
@@ -85,6 +88,8 @@ def test_a_host_whose_receipt_is_wrong_does_not_answer_and_the_challenge_is_uphe
     node.devchain.warp(3_601)
     assert through(node, opened.number) is DisputeState.UPHELD
     assert dispute(node.chain, opened.number).defender is None
+    with pytest.raises(RevertError, match="WrongState"):
+        node.answer_dispute(opened.number)
     assert node.chain.balance(node.host.address) <= before
 
 

