@@ -47,7 +47,15 @@ def family(process: int) -> list[int]:
 
 def replicas(process: int) -> list[int]:
     """The replicas' own processes, each the first of its group."""
-    return [one for one in family(process) if one != process and os.getpgid(one) == one]
+    return [one for one in family(process) if one != process and leads(one)]
+
+
+def leads(process: int) -> bool:
+    """Whether a process is the first of its group; one that has just ended is not."""
+    try:
+        return os.getpgid(process) == process
+    except ProcessLookupError:
+        return False
 
 
 def healthy(replica: int) -> bool:
