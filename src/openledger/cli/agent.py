@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -10,10 +11,18 @@ from openledger.cli.output import console, open_amount, party, print_json, short
 from openledger.cli.session import HomeOption, JsonOption, network
 from openledger.client.clients import calls
 from openledger.node.views import AgentRow
+from openledger.primitives import InputError, parse_json
+from openledger.studio import AgentDefinition
 
 app = typer.Typer(help="Agents: identity, model, price and stake on the chain.", no_args_is_help=True)
 
 AgentArgument = Annotated[int, typer.Argument(help="The agent's number.")]
+NameOption = Annotated[str, typer.Option(help="What people ask it by: letters, digits, - and _.")]
+ModelOption = Annotated[int, typer.Option(min=0, help="The number of its model.")]
+ToolOption = Annotated[
+    list[str] | None,
+    typer.Option(help="What it may use: search, ask:model:NUMBER, ask:agent:NUMBER or mcp:SERVER:TOOL; repeat it."),
+]
 OwnerOption = Annotated[str, typer.Option("--as", help="The owner: name or address of an account of this node.")]
 
 
@@ -49,6 +58,50 @@ def register_agent(
 
 
 @app.command()
+def deploy(
+    account: OwnerOption,
+    file: Annotated[
+        Path | None, typer.Argument(help="The definition as JSON; the options below make one without it.")
+    ] = None,
+    name: NameOption = "",
+    model: ModelOption = 0,
+    instructions: Annotated[str, typer.Option(help="Its system prompt.")] = "",
+    description: Annotated[str, typer.Option(help="What it does.")] = "",
+    retrieve: Annotated[int, typer.Option(min=0, help="Records to look up and put before a question.")] = 0,
+    tool: ToolOption = None,
+    price: Annotated[str, typer.Option(help="OPEN for a call, beside the fees of its answers.")] = "0",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Deploy an agent: its definition is published, and the chain names its hash."""
+    made = {"name": name, "model": model, "instructions": instructions, "description": description, "retrieval": retrieve,
+            "tools": [_tool(one) for one in tool or ()]}  # fmt: skip
+    definition = AgentDefinition.read(made if file is None else _read(file)).document()
+    with network(home) as client:
+        _show([client.send(calls.deploy_agent(account, definition, price))], json=json)
+
+
+@app.command()
+def update(
+    number: AgentArgument,
+    file: Annotated[Path, typer.Argument(help="The new definition as JSON.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give an agent another definition; the chain then names another hash."""
+    definition = AgentDefinition.read(_read(file)).document()
+    with network(home) as client:
+        _show([client.send(calls.update_agent(number, definition))], json=json)
+
+
+@app.command()
+def definition(number: AgentArgument, home: HomeOption = None) -> None:
+    """Write an agent's definition as JSON."""
+    with network(home) as client:
+        print_json(client.send(calls.agent_definition(number)))
+
+
+@app.command()
 def terms(
     number: AgentArgument,
     model: Annotated[int, typer.Option(min=0, help="The model behind it; 0 for none.")],
@@ -71,6 +124,24 @@ def wallet(
     """Set the wallet that an agent is paid at and whose stake stands behind it."""
     with network(home) as client:
         _show([client.send(calls.set_agent_wallet(number, account))], json=json)
+
+
+def _read(file: Path) -> Any:
+    try:
+        return parse_json(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _tool(text: str) -> dict[str, Any]:
+    match text.split(":"):
+        case ["search"]:
+            return {"kind": "search"}
+        case ["ask", ("model" | "agent") as what, number] if number.isdecimal():
+            return {"kind": "ask", what: int(number)}
+        case ["mcp", server, name]:
+            return {"kind": "mcp", "server": server, "tools": [name]}
+    raise InputError(f"{text!r} is no tool; write search, ask:model:1, ask:agent:1 or mcp:SERVER:TOOL")
 
 
 def _show(found: list[AgentRow], *, json: bool) -> None:

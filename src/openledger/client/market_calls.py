@@ -52,6 +52,19 @@ class MarketCalls:
         return Call("POST", "/api/agents", views.AgentRow, body={"account": account, "name": name, **more})
 
     @staticmethod
+    def deploy_agent(account: str, definition: dict[str, Any], price: str = "0") -> Call[views.AgentRow]:
+        body = {"account": account, "definition": definition, "price": price}
+        return Call("POST", "/api/agents/deployments", views.AgentRow, body=body)
+
+    @staticmethod
+    def agent_definition(number: int) -> Call[dict[str, Any]]:
+        return Call("GET", f"/api/agents/{number}/definition", dict[str, Any])
+
+    @staticmethod
+    def update_agent(number: int, definition: dict[str, Any]) -> Call[views.AgentRow]:
+        return Call("POST", f"/api/agents/{number}/definition", views.AgentRow, body={"definition": definition})
+
+    @staticmethod
     def set_agent_terms(number: int, model: int, price: str) -> Call[views.AgentRow]:
         return Call("POST", f"/api/agents/{number}/terms", views.AgentRow, body={"model": model, "price": price})
 

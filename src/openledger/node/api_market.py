@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.params import Depends
@@ -12,7 +13,7 @@ from openledger.node.people import HOST
 from openledger.node.service import Node
 from openledger.openlora import Sampling
 from openledger.primitives import parse_open
-from openledger.studio import Prompt
+from openledger.studio import AgentDefinition, Prompt
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,22 @@ class AgentTerms:
     price: str
 
 
+@dataclass(frozen=True)
+class NewDeployment:
+    """An agent to deploy by its definition; ``price`` in OPEN a call."""
+
+    account: str
+    definition: dict[str, Any]
+    price: str = "0"
+
+
+@dataclass(frozen=True)
+class NewDefinition:
+    """Another definition of an agent."""
+
+    definition: dict[str, Any]
+
+
 def router(node: Node, acts: list[Depends]) -> APIRouter:
     """The routes over one node; ``acts`` guard what uses its keys."""
     routes = APIRouter()
@@ -126,6 +143,19 @@ def router(node: Node, acts: list[Depends]) -> APIRouter:
         return node.directory.register_agent(
             body.account, body.name, body.description, body.endpoint, body.model, parse_open(body.price)
         )
+
+    @routes.post("/agents/deployments", dependencies=acts)
+    def deploy_agent(body: NewDeployment) -> views.AgentRow:
+        definition = AgentDefinition.read(body.definition)
+        return node.directory.deploy_agent(body.account, definition, parse_open(body.price))
+
+    @routes.get("/agents/{number}/definition")
+    def definition(number: int) -> dict[str, Any]:
+        return node.agents.definition(number).document()
+
+    @routes.post("/agents/{number}/definition", dependencies=acts)
+    def update_agent(number: int, body: NewDefinition) -> views.AgentRow:
+        return node.directory.update_agent(number, AgentDefinition.read(body.definition))
 
     @routes.post("/agents/{number}/terms", dependencies=acts)
     def set_terms(number: int, body: AgentTerms) -> views.AgentRow:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from openledger.chain import Chain, KeyStore, Role
 from openledger.node import views
 from openledger.node.people import HOST
-from openledger.primitives import InputError, OpenLedgerError, from_hex, to_hex
+from openledger.primitives import InputError, NotFoundError, OpenLedgerError, from_hex, to_hex
 from openledger.settlement import (
     Agent,
     HostEntry,
@@ -22,9 +23,11 @@ from openledger.settlement import (
     retire_host,
     serve_models,
     set_agent_terms,
+    set_agent_uri,
     set_agent_wallet,
 )
 from openledger.storage import BlobStore
+from openledger.studio import AgentDefinition
 
 
 class Directory:
@@ -99,10 +102,49 @@ class Directory:
             _check_address(endpoint, "an agent")
         owner = self._keys.find(account)
         file = self._blobs.put_json(registration_file(name, description, endpoint))
-        number = register_agent(self._chain, owner, f"blob:{to_hex(file)}")
+        number = register_agent(self._chain, owner, blob_uri(file))
         if model or price:
             set_agent_terms(self._chain, owner, number, model, price)
         return self.agent(number)
+
+    def deploy_agent(self, account: str, definition: AgentDefinition, price: int = 0) -> views.AgentRow:
+        """Publishes an agent's definition, and registers the agent that it defines at a price in wei a call.
+
+        Raises:
+            NotFoundError: there is no such model.
+        """
+        self._check_model(definition.model)
+        owner = self._keys.find(account)
+        number = register_agent(self._chain, owner, self._publish(definition))
+        set_agent_terms(self._chain, owner, number, definition.model, price)
+        return self.agent(number)
+
+    def update_agent(self, number: int, definition: AgentDefinition) -> views.AgentRow:
+        """Gives an agent another definition, as its owner, whose key must be here; its price stays.
+
+        Raises:
+            NotFoundError: there is no such agent or model.
+        """
+        self._check_model(definition.model)
+        found = agent(self._chain, number)
+        owner = self._keys.find(found.owner)
+        set_agent_uri(self._chain, owner, number, self._publish(definition))
+        if found.model != definition.model:
+            set_agent_terms(self._chain, owner, number, definition.model, found.price)
+        return self.agent(number)
+
+    def _publish(self, definition: AgentDefinition) -> str:
+        """The URI of a registration file that names the definition; both are published."""
+        digest = self._blobs.put_json(definition.document())
+        file = registration_file(definition.name, definition.description, "", blob_uri(digest))
+        return blob_uri(self._blobs.put_json(file))
+
+    def _check_model(self, number: int) -> None:
+        count = int(self._chain.call(self._chain.contract("ModelRegistry").functions.modelCount()))
+        if number > count:
+            raise NotFoundError(
+                f"there is no model {number}, which the definition names; `openledger model list` shows them"
+            )
 
     def set_terms(self, number: int, model: int, price: int) -> views.AgentRow:
         """Sets an agent's model and price as its owner, whose key must be here."""
@@ -127,11 +169,7 @@ class Directory:
         )
 
     def _agent_row(self, found: Agent) -> views.AgentRow:
-        try:
-            file = self._blobs.get_json(from_hex(found.uri.removeprefix("blob:"), 32))
-        except OpenLedgerError:
-            file = {}
-        file = file if isinstance(file, dict) else {}
+        file = read_registration(self._blobs, found.uri)
         return views.AgentRow(
             number=found.number,
             owner=self._party(found.owner),
@@ -142,7 +180,22 @@ class Directory:
             model=found.model,
             price=found.price,
             active=found.active,
+            definition=str(file.get("definition", "")).removeprefix("blob:"),
         )
+
+
+def blob_uri(digest: bytes) -> str:
+    """How a public blob is named in a registration."""
+    return f"blob:{to_hex(digest)}"
+
+
+def read_registration(blobs: BlobStore, uri: str) -> dict[str, Any]:
+    """An agent's registration file; empty where it is not among the blobs, or is no JSON object."""
+    try:
+        file = blobs.get_json(from_hex(uri.removeprefix("blob:"), 32))
+    except OpenLedgerError:
+        return {}
+    return file if isinstance(file, dict) else {}
 
 
 def _check_address(uri: str, whose: str) -> None:

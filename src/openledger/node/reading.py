@@ -56,8 +56,8 @@ class Reader:
         self._database = database
         self._receipts = receipts
         self._measure_heat = measure_heat
-        self._events = EventLog(chain, Indexer(chain, database))
-        self.library = Library(chain, self._events, blobs)
+        self.events = EventLog(chain, Indexer(chain, database))
+        self.library = Library(chain, self.events, blobs)
         self.terms = TermsReader(chain, blobs)
         self._payouts: tuple[int, Payouts] = (0, Payouts())
 
@@ -78,7 +78,7 @@ class Reader:
 
     def datanets(self) -> list[views.DatanetRow]:
         """All Datanets."""
-        return [self._datanet_row(log.args) for log in self._events.all(REGISTRY, "DatanetCreated")]
+        return [self._datanet_row(log.args) for log in self.events.all(REGISTRY, "DatanetCreated")]
 
     def datanet(self, number: int) -> views.DatanetView:
         """One Datanet.
@@ -86,7 +86,7 @@ class Reader:
         Raises:
             NotFoundError: there is none of that number.
         """
-        for log in self._events.all(REGISTRY, "DatanetCreated"):
+        for log in self.events.all(REGISTRY, "DatanetCreated"):
             if log.args["datanet"] == number:
                 break
         else:
@@ -173,7 +173,7 @@ class Reader:
     def _datanet_row(self, args: Any) -> views.DatanetRow:
         number = args["datanet"]
         contributions = self.library.contributions(number)
-        versions = [log for log in self._events.all(REGISTRY, "VersionAnchored") if log.args["datanet"] == number]
+        versions = [log for log in self.events.all(REGISTRY, "VersionAnchored") if log.args["datanet"] == number]
         about = self._about(args)
         return views.DatanetRow(
             id=number,
@@ -202,7 +202,7 @@ class Reader:
                 time=self._time(log.block),
                 transaction=log.transaction,
             )
-            for log in self._events.all(REGISTRY, "VersionAnchored")
+            for log in self.events.all(REGISTRY, "VersionAnchored")
             if log.args["datanet"] == number
         ]
 
@@ -455,7 +455,7 @@ class Reader:
         return "paid" if number <= paid.last_batch and not waits else "posted"
 
     def _batch_of(self, body: ReceiptBody) -> Log | None:
-        for log in self._events.all(LEDGER, "BatchPosted"):
+        for log in self.events.all(LEDGER, "BatchPosted"):
             args = log.args
             inside = 0 <= body.receipt.sequence - args["firstSequence"] < args["count"]
             if args["poster"] == body.receipt.host and inside:
@@ -488,7 +488,7 @@ class Reader:
         """Batches, earnings, and the payout root."""
         terms = self.terms.read(self._chain.w3.eth.block_number)
         fees: Counter[int] = Counter()
-        logs = {log.args["batchId"]: log for log in self._events.all(LEDGER, "BatchPosted")}
+        logs = {log.args["batchId"]: log for log in self.events.all(LEDGER, "BatchPosted")}
         for body in self._receipts.bodies(0):
             log = self._batch_of(body)
             if log is not None:
@@ -616,12 +616,12 @@ class Reader:
             chain_id=self._chain.chain_id,
             block_number=block,
             contracts=self.contracts(),
-            datanets=len(self._events.all(REGISTRY, "DatanetCreated")),
+            datanets=len(self.events.all(REGISTRY, "DatanetCreated")),
             records_accepted=sum(sum(item.accepted or []) for item in contributions),
             contributors=len({item.contributor for item in contributions if any(item.accepted or [])}),
-            models=len(self._events.all("ModelRegistry", "ModelRegistered")),
+            models=len(self.events.all("ModelRegistry", "ModelRegistered")),
             receipts=receipts,
-            batches=len(self._events.all(LEDGER, "BatchPosted")),
+            batches=len(self.events.all(LEDGER, "BatchPosted")),
             total_fees=paid.fees,
             total_paid=paid.total,
             total_staked=sum(int(stakes.totalStake(role).call()) for role in range(1, 6)),

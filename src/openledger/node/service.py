@@ -17,6 +17,7 @@ from openledger.datanets import Record
 from openledger.node import views
 from openledger.node.access import AccessDesk
 from openledger.node.accounts import Accounts
+from openledger.node.agents import Roster
 from openledger.node.appeals import Appeals
 from openledger.node.audit import verify_here
 from openledger.node.community import Community
@@ -249,6 +250,11 @@ class Node:
     def directory(self) -> Directory:
         """Hosts and agents as they register themselves."""
         return Directory(self.chain, self.keys, self.blobs, self.reader.party)
+
+    @cached_property
+    def agents(self) -> Roster:
+        """The agents that this node can run."""
+        return Roster(self.reader.events, self.blobs)
 
     @cached_property
     def community(self) -> Community:

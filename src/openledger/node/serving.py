@@ -32,6 +32,7 @@ from openledger.studio import (
     Retriever,
     ServedModel,
     VerbatimSpan,
+    read_definition,
 )
 
 INDEX = "index"
@@ -56,6 +57,7 @@ class LoadedModel:
         index: InfluenceIndex,
         spans: SpanIndex,
         retriever: Callable[[], Retriever],
+        instructions: Callable[[bytes], str],
     ) -> None:
         self.id = id
         self.adapter = adapter
@@ -63,21 +65,34 @@ class LoadedModel:
         self._base = base
         self._spans = spans
         self._retriever = retriever
+        self._instructions = instructions
         self._lock = threading.Lock()
 
     def look_up(self, prompt: Prompt, sampling: Sampling) -> Prompt:
-        """The prompt with the records that are nearest to its last message, as many as leave room for the answer.
+        """The prompt with its agent's instructions and the records that are nearest to its last message, as many as leave room
+        for the answer.
 
         Raises:
-            InputError: the Datanet's records are not open to everyone.
+            InputError: the Datanet's records are not open to everyone, or the agent's definition is malformed.
+            NotFoundError: the agent's definition is not published.
         """
+        if prompt.agent is not None:
+            prompt = replace(prompt, instructions=self._instructions(prompt.agent.definition))
         if not prompt.top_k:
             return prompt
-        found = replace(prompt, passages=self._retriever().find(prompt.shown(), prompt.top_k))
+        found = replace(prompt, passages=self.search(prompt.shown(), prompt.top_k))
         room = self._base.context - sampling.max_tokens
         while found.passages and len(found.encode(self._base.tokenizer)) > room:
             found = replace(found, passages=found.passages[:-1])
         return found
+
+    def search(self, question: str, top_k: int) -> tuple[Passage, ...]:
+        """The accepted records of the model's Datanet version that are nearest to a question in words.
+
+        Raises:
+            InputError: the Datanet's records are not open to everyone.
+        """
+        return self._retriever().find(question, top_k)
 
     def explain(self, prompt: Prompt, output_ids: Sequence[int]) -> Explanation:
         """Who shaped an output: measured influence as shares, verbatim spans, and what was looked up for it."""
@@ -188,6 +203,7 @@ class Shelf:
             output_price=int(entry[9]),
             adapter=loaded.adapter,
             look_up=loaded.look_up,
+            search=loaded.search,
             explain=loaded.explain,
             contributor_of=lambda record: self._library.find(record).contribution.contributor,
             servable=_kept(lambda: bool(self._chain.call(registry.isServable(number)))),
@@ -249,7 +265,10 @@ class Shelf:
         name = f"model-{number}"
         self.engine.add(name, run.adapter)
         retriever = cache(lambda: self.retriever(datanet, anchored))
-        return LoadedModel(number, name, self.base, index, self._span_index(index), retriever)
+        return LoadedModel(number, name, self.base, index, self._span_index(index), retriever, self._instructions)
+
+    def _instructions(self, definition: bytes) -> str:
+        return read_definition(self._blobs, definition).instructions
 
     def retriever(self, datanet: int, version: Version) -> Retriever:
         """Looks up in all accepted records of a version; those with control tokens of the tokenizer are passed over.

@@ -546,7 +546,8 @@ class HostRow:
 
 @dataclass(frozen=True)
 class AgentRow:
-    """One agent of AgentRegistry; ``price`` in wei a call, ``model`` 0 for none, ``active`` if stake stands behind it."""
+    """One agent of AgentRegistry; ``price`` in wei a call, ``model`` 0 for none, ``active`` if stake stands behind it,
+    ``definition`` the hash of what this network's nodes run, empty if it answers elsewhere."""
 
     number: int
     owner: Party
@@ -557,6 +558,7 @@ class AgentRow:
     model: int
     price: Wei
     active: bool
+    definition: str = ""
 
 
 @dataclass(frozen=True)

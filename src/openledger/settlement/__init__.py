@@ -1,6 +1,7 @@
 """From a signed answer to money in a wallet: vouchers, receipts, batches, payouts, validators, verification."""
 
 from openledger.settlement.agents import (
+    AGENTS,
     Agent,
     agent,
     agents,
@@ -169,6 +170,7 @@ from openledger.settlement.vouchers import (
 )
 
 __all__ = [
+    "AGENTS",
     "Accuracy",
     "Agent",
     "Attestation",

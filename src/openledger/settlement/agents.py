@@ -29,12 +29,16 @@ class Agent:
     active: bool
 
 
-def registration_file(name: str, description: str, endpoint: str) -> dict[str, Any]:
-    """What an agent's URI leads to (ERC-8004): what it is called, what it does, where it answers."""
+def registration_file(name: str, description: str, endpoint: str, definition: str = "") -> dict[str, Any]:
+    """What an agent's URI leads to (ERC-8004): what it is called, what it does, where it answers.
+
+    ``definition`` is where the definition is that this network's nodes run, if there is one: a field of ours.
+    """
     services = [{"name": "openai", "endpoint": endpoint}] if endpoint else []
     return {
         "type": REGISTRATION, "name": name, "description": description, "image": "", "services": services,
         "x402Support": False, "active": True, "supportedTrust": ["crypto-economic"],
+        **({"definition": definition} if definition else {}),
     }  # fmt: skip
 
 

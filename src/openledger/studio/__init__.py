@@ -1,18 +1,30 @@
 """AI Studio: the OpenAI-compatible gateway, API keys that are capped session keys, metering, and receipts."""
 
 from openledger.openlora import Piece, Sampling
+from openledger.studio.agents import AgentDefinition, DeployedAgent, read_definition
 from openledger.studio.explanation import Explanation, RecordInfluence, RetrievedRecord, VerbatimSpan
-from openledger.studio.inference import Answer, Entry, InferenceService, Prompt, ReceiptStore, ServedModel
+from openledger.studio.inference import (
+    AgentReference,
+    Answer,
+    Entry,
+    InferenceService,
+    Prompt,
+    ReceiptStore,
+    ServedModel,
+)
 from openledger.studio.keys import ApiKey
 from openledger.studio.retrieval import MAX_LOOKED_UP, Passage, Retriever
 from openledger.studio.store import DatabaseReceiptStore, DatabaseVoucherStore
 
 __all__ = [
     "MAX_LOOKED_UP",
+    "AgentDefinition",
+    "AgentReference",
     "Answer",
     "ApiKey",
     "DatabaseReceiptStore",
     "DatabaseVoucherStore",
+    "DeployedAgent",
     "Entry",
     "Explanation",
     "InferenceService",
@@ -26,4 +38,5 @@ __all__ = [
     "Sampling",
     "ServedModel",
     "VerbatimSpan",
+    "read_definition",
 ]

@@ -23,6 +23,7 @@ from openledger.primitives import (
     Receipt,
     Signer,
     format_open,
+    from_hex,
     to_hex,
 )
 from openledger.settlement import (
@@ -52,6 +53,18 @@ _RARE: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
+class AgentReference:
+    """The agent that asks its model: its number on the chain, and the hash of the definition whose instructions hold."""
+
+    number: int
+    definition: bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"number": self.number, "definition": to_hex(self.definition)}
+
+
+@dataclass(frozen=True)
 class Prompt:
     """What is asked: a dialogue, or a text to continue.
 
@@ -59,16 +72,20 @@ class Prompt:
         messages: the dialogue.
         continued: the text.
         top_k: how many records may be looked up for the dialogue's last message; 0 for none.
-        passages: those that were, the nearest first; they stand in the system message.
+        agent: the agent whose instructions stand before the dialogue, if one asks.
+        passages: the records that were looked up, the nearest first; they stand in the system message.
+        instructions: those of the agent, looked up by its definition's hash.
     """
 
     messages: tuple[Mapping[str, str], ...] | None
     continued: str | None
     top_k: int = 0
+    agent: AgentReference | None = None
     passages: tuple[Passage, ...] = ()
+    instructions: str = ""
 
     @classmethod
-    def chat(cls, messages: Sequence[Mapping[str, str]], top_k: int = 0) -> Prompt:
+    def chat(cls, messages: Sequence[Mapping[str, str]], top_k: int = 0, agent: AgentReference | None = None) -> Prompt:
         """A dialogue of ``{"role", "content"}``.
 
         Raises:
@@ -76,7 +93,7 @@ class Prompt:
         """
         if not 0 <= top_k <= MAX_LOOKED_UP:
             raise InputError(f"{top_k} records cannot be looked up; ask for 0 to {MAX_LOOKED_UP}")
-        return cls(tuple(dict(message) for message in messages), None, top_k)
+        return cls(tuple(dict(message) for message in messages), None, top_k, agent)
 
     @classmethod
     def text(cls, text: str) -> Prompt:
@@ -101,7 +118,12 @@ class Prompt:
                 **{name: type(default)(document[name]) for name, default in _RARE.items() if name in document},
             )
             top_k = int(document["retrieval"]["top_k"]) if "retrieval" in document else 0
-            prompt = cls.chat(document["messages"], top_k) if "messages" in document else cls.text(document["text"])
+            agent = None
+            if "agent" in document:
+                named = document["agent"]
+                agent = AgentReference(int(named["number"]), from_hex(named["definition"], 32))
+            asks = "messages" in document
+            prompt = cls.chat(document["messages"], top_k, agent) if asks else cls.text(document["text"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the private body's prompt is malformed: {error}") from error
         return prompt, sampling
@@ -118,18 +140,20 @@ class Prompt:
             **{name: getattr(sampling, name) for name, default in _RARE.items() if getattr(sampling, name) != default},
             **({} if sampling.grammar is None else {"grammar": sampling.grammar.source}),
             **({"retrieval": {"top_k": self.top_k}} if self.top_k else {}),
+            **({} if self.agent is None else {"agent": self.agent.to_json()}),
         }
 
     def encode(self, tokenizer: Any) -> list[int]:
         """The prompt's token ids."""
         if self.messages is None:
             return list(encode_text(tokenizer, self.continued or "").token_ids)
-        if not self.passages:
+        texts = [self.instructions] if self.instructions else []
+        texts += [passage.text for passage in self.passages]
+        if not texts:
             return list(encode_messages(tokenizer, self.messages).token_ids)
-        texts = [passage.text for passage in self.passages]
         first = self.messages[0]
         if first["role"] == "system":
-            texts.insert(0, first["content"])
+            texts.insert(1 if self.instructions else 0, first["content"])
         rest = self.messages[first["role"] == "system" :]
         grounded = {"role": "system", "content": "\n".join(texts)}
         return list(encode_messages(tokenizer, [grounded, *rest]).token_ids)
@@ -161,6 +185,8 @@ class ServedModel:
     """The prompt with the passages that are looked up for it."""
     explain: Callable[[Prompt, Sequence[int]], Explanation]
     """(prompt, output ids) → who shaped the output."""
+    search: Callable[[str, int], tuple[Passage, ...]]
+    """(question, most) → the nearest records of its Datanet version."""
     contributor_of: Callable[[bytes], str]
     """Record hash → contributor's address."""
     servable: Callable[[], bool] = lambda: True
