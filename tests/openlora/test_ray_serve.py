@@ -10,17 +10,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 import uvicorn
 
 from openledger.models import load_base
-from openledger.openlora import CancelledError, Engine, EngineLimits, Finished, Grammar, Piece, Sampling
+from openledger.openlora import AdapterLimits, CancelledError, Engine, EngineLimits, Finished, Grammar, Piece, Sampling
+from openledger.openlora.shapes import SITES, Dimensions, Layout
 from openledger.primitives import InputError, NotFoundError, UnavailableError
 from tests.openlora.models import random_adapter
 
 pytest.importorskip("ray.serve", reason="the extra 'distributed' is not installed")
 from openledger.openlora.ray_serve import RayBackend, RaySettings
+from openledger.studio import administration
 from openledger.studio.standalone import StandaloneService, make_app
 
 pytestmark = pytest.mark.cluster
@@ -44,7 +47,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def replicas(folder: Path) -> Iterator[RayBackend]:
-    backend = RayBackend(None, RaySettings(replicas=2, health_seconds=1.0), EngineLimits(batch=4, waiting=8))
+    of_one = 4 * Layout(Dimensions.of(load_base().model.config), 8, SITES[:-1]).size
+    limits = EngineLimits(batch=4, waiting=8, adapter_bytes=of_one * 5 // 2, entry_bytes=of_one)
+    settings = RaySettings(replicas=2, health_seconds=1.0)
+    backend = RayBackend(None, settings, limits, adapter_limits=AdapterLimits(rank=24))
     try:
         for name in NAMES:
             backend.add(name, folder / name)
@@ -91,9 +97,75 @@ def test_what_is_wrong_is_said_by_the_engines_errors(replicas: RayBackend, folde
         replicas.add("law", folder / "law")
     with pytest.raises(NotFoundError, match="no adapter"):
         replicas.add("new", folder)
-    for refused in (lambda: replicas.combine("mix", {"law": 1.0}), lambda: replicas.pin("law")):
-        with pytest.raises(InputError, match="one engine does"):
-            refused()
+    with pytest.raises(NotFoundError, match="'nobody'"):
+        replicas.combine("mix", {"law": 1.0, "nobody": 1.0})
+    with pytest.raises(InputError, match="finite weight"):
+        replicas.combine("mix", {"law": float("nan")})
+    with pytest.raises(InputError, match="ranks sum to"):
+        replicas.combine("mix", dict.fromkeys(NAMES, 1.0))
+    with pytest.raises(NotFoundError, match="'nobody'"):
+        replicas.pin("nobody")
+    assert replicas.adapters == set(NAMES)
+
+
+def test_an_ensemble_has_the_bits_of_an_engine_here_and_outlives_its_parts(replicas: RayBackend, here: Engine) -> None:
+    for backend in (replicas, here):
+        backend.combine("mix", {"law": 0.4, "medicine": 0.6})
+        backend.combine("mixed again", {"mix": -1.5, "law": 1.0})
+    for name in ("mix", "mixed again"):
+        for how in HOW:
+            assert replicas.complete(name, PROMPT, how) == here.complete(name, PROMPT, how)
+    assert replicas.complete("mix", PROMPT, LONG) != replicas.complete("law", PROMPT, LONG)
+    replicas.remove("law")
+    assert replicas.complete("mixed again", PROMPT, LONG) == here.complete("mixed again", PROMPT, LONG)
+    for backend in (replicas, here):
+        backend.remove("mixed again")
+        backend.remove("mix")
+
+
+def test_an_adapter_with_norms_is_checked_by_a_replica_and_answered(
+    replicas: RayBackend, here: Engine, folder: Path, tmp_path: Path
+) -> None:
+    random_adapter(load_base(), tmp_path / "norms", seed=9, use_dora=True)
+    replicas.add("law", folder / "law")
+    for backend in (replicas, here):
+        backend.add("norms", tmp_path / "norms")
+        backend.combine("both", {"law": 0.5, "norms": 0.5})
+    for name in ("norms", "both"):
+        assert replicas.complete(name, PROMPT, LONG) == here.complete(name, PROMPT, LONG)
+    for backend in (replicas, here):
+        backend.remove("both")
+        backend.remove("norms")
+
+
+def test_a_pin_holds_at_its_adapters_home_and_follows_it_to_the_next(replicas: RayBackend, folder: Path) -> None:
+    homes = {}
+    for name in NAMES:
+        replicas.complete(name, PROMPT, HOW[0])
+        homes[name] = replicas.home(name)
+    first, second = next((one, other) for one in NAMES for other in NAMES if one < other and homes[one] == homes[other])
+    replicas.pin(first)
+    assert replicas.pinned_at(first) == homes[first]
+    with pytest.raises(InputError, match="unpin one"):  # each replica has room for one pinned adapter and another
+        replicas.pin(second)
+    replicas.unpin(first)
+    assert replicas.pinned_at(first) == ""
+    replicas.pin(second)
+    lost = replicas.pinned_at(second)
+    os.kill(int(lost.split()[1]), signal.SIGKILL)
+    wait_until(lambda: replicas.pinned_at(second) not in ("", lost))
+    for name in NAMES:
+        if name != second and home_of(replicas, name) == home_of(replicas, second):
+            with pytest.raises(InputError, match="unpin one"):
+                replicas.pin(name)
+    replicas.remove(second)
+    assert replicas.pinned_at(second) == ""
+    replicas.add(second, folder / second)
+
+
+def home_of(replicas: RayBackend, name: str) -> str:
+    replicas.complete(name, PROMPT, HOW[0])
+    return replicas.home(name)
 
 
 def test_a_request_can_be_cancelled(replicas: RayBackend) -> None:
@@ -129,7 +201,8 @@ def test_a_replica_that_is_killed_ends_its_streams_and_is_replaced(replicas: Ray
 
 def test_the_openai_client_is_served_by_replicas(replicas: RayBackend) -> None:
     bound = socket.create_server(("127.0.0.1", 0))
-    app = make_app(StandaloneService(replicas, 1_700_000_000), replicas)
+    service = StandaloneService(replicas, 1_700_000_000)
+    app = make_app(service, replicas, administration.router(service, replicas, None, "operator"))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
     thread.start()
@@ -144,6 +217,18 @@ def test_the_openai_client_is_served_by_replicas(replicas: RayBackend) -> None:
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(**{**asked, "model": "nobody"})
+    operator = httpx.Client(
+        base_url=f"{client.base_url.join('/admin')}", headers={"Authorization": "Bearer operator"}, timeout=120
+    )
+    parts = {"law": 0.4, "medicine": 0.6}
+    assert operator.post("/ensembles", json={"name": "mix", "parts": parts}).is_success
+    by_name = client.chat.completions.create(**{**asked, "model": "law*0.4+medicine*0.6"}).choices[0].message.content
+    mixed = client.chat.completions.create(**{**asked, "model": "mix"}).choices[0].message.content
+    assert by_name == mixed
+    assert {"name": "law", "pinned": True} in operator.put("/pins/law").json()["data"]
+    assert replicas.pinned_at("law")
+    assert {"name": "law", "pinned": False} in operator.delete("/pins/law").json()["data"]
+    assert operator.delete("/adapters/mix").is_success
     server.should_exit = True
     thread.join(timeout=10)
 

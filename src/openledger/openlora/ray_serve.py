@@ -1,25 +1,31 @@
 """Ray Serve behind the engine's interface: replicas of our own engine on the machines of a Ray cluster.
 
 Ray Serve starts the replicas, asks each for its health, replaces those that die, and lets those that go finish what they answer.
-A request goes to a replica that has its adapter (Serve's multiplexing by model id), or else to one that then loads it. An adapter
-is checked here and travels through Ray's object store, so machines need no common disk for it; the base they find under the same
-name. The gateway with its keys stays in the process that owns this, and nothing of Ray listens for HTTP.
+A request goes to the replica at which its adapter is at home (:mod:`openledger.openlora.ray_router`), which loads it when it is
+first asked for it; so does any other that has to answer instead. An adapter is checked here and travels through Ray's object
+store, so machines need no common disk for it; the base they find under the same name. An ensemble travels as its parts and their
+weights, and a replica makes it as one engine would. A pin is told to the adapter's home again and again, so that it follows the
+adapter to another home and ends with whoever asked for it. The gateway with its keys stays in the process that owns this, and
+nothing of Ray listens for HTTP.
 
 Ray's processes trust each other and exchange pickles: its cluster must be closed to strangers. Replicas on processors of one kind
-answer with the same bits, as one engine does. No ensembles and no pins, which would have to be made on every replica.
+answer with the same bits, as one engine does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import signal
 import tempfile
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +35,7 @@ from prometheus_client import generate_latest
 
 from openledger.models import base_folder, load_tokenizer, model_digest
 from openledger.openlora import metrics
-from openledger.openlora.adapters import CONFIG, WEIGHTS, AdapterLimits, read_factors
+from openledger.openlora.adapters import CONFIG, WEIGHTS, AdapterLimits, NeedsMerging, read_factors
 from openledger.openlora.engine import Engine, Finished, Piece, check_name
 from openledger.openlora.grammar import Grammar
 from openledger.openlora.sampling import Sampling
@@ -46,7 +52,10 @@ from openledger.primitives import (
     to_hex,
 )
 
+_LOG = logging.getLogger(__name__)
 _TRIES = 3
+_LEASE = 12
+"""For how many questions for health a pin holds if nobody tells it again."""
 _RETRY_SECONDS = 5
 LOCAL = "local"
 """The address of a cluster that is this machine alone, and lives as long as this process."""
@@ -60,8 +69,8 @@ class RaySettings:
         address: of the cluster, ``auto`` for the one that this machine belongs to, or :data:`LOCAL`.
         replicas: how many.
         cpus: of each.
-        adapters: that a replica keeps.
-        health_seconds: between two questions for a replica's health.
+        adapters: that a replica keeps in its store, pinned ones besides.
+        health_seconds: between two questions for a replica's health, and between telling pins again.
         drain_seconds: that a replica which goes may take to finish its answers.
         name: of the application in the cluster.
     """
@@ -77,10 +86,25 @@ class RaySettings:
 
 @dataclass(frozen=True)
 class _Files:
-    """An adapter as it travels."""
+    """What an uploader sent."""
 
     config: bytes
     weights: bytes
+
+
+@dataclass(frozen=True)
+class _Adapter:
+    """An adapter as requests tell it to replicas, which fetch its files only when they need them.
+
+    Attributes:
+        content: the hash of all that it is made of, its name on the replicas.
+        files: a reference to its :class:`_Files` in Ray's object store; None for an ensemble.
+        parts: of an ensemble, with their weights.
+    """
+
+    content: str
+    files: Any = None
+    parts: tuple[tuple[_Adapter, float], ...] = ()
 
 
 class RayBackend:
@@ -116,8 +140,10 @@ class RayBackend:
         self._adapter_limits = adapter_limits or AdapterLimits()
         self._dimensions = _dimensions(folder)
         self._digest = to_hex(model_digest(folder))
-        self._adapters: dict[str, tuple[str, Any]] = {}
+        self._adapters: dict[str, _Adapter] = {}
         self._homes: dict[str | None, str] = {}
+        self._pinned: dict[str, str] = {}
+        self._closed = threading.Event()
         self._running = 0
         self._lock = threading.Lock()
         self._ray = _join(self._settings)
@@ -129,6 +155,7 @@ class RayBackend:
         except BaseException:
             self.close()
             raise
+        threading.Thread(target=self._keep_pins, name="ray-pins", daemon=True).start()
 
     @property
     def adapters(self) -> frozenset[str]:
@@ -156,21 +183,52 @@ class RayBackend:
             InputError, NotFoundError, ModelError: as :meth:`Engine.add`.
         """
         check_name(name, self._adapters)
-        read_factors(folder, self._dimensions, self._digest, self._adapter_limits)
+        needs_base = False
+        try:
+            read_factors(folder, self._dimensions, self._digest, self._adapter_limits)
+        except NeedsMerging:
+            needs_base = True
         files = _Files((folder / CONFIG).read_bytes(), (folder / WEIGHTS).read_bytes())
         content = hashlib.sha256(files.config + files.weights).hexdigest()[:32]
-        self._adapters[name] = (content, self._ray.put(files))
-        metrics.ADAPTERS.set(len(self._adapters))
+        adapter = _Adapter(content, self._ray.put(files))
+        if needs_base:
+            self._tell(adapter)
+        self._publish(name, adapter)
 
     def combine(self, name: str, parts: Mapping[str, float]) -> None:
-        """Always refused."""
-        raise InputError(f"replicas make no ensembles, such as {name!r} of {len(parts)} adapters; one engine does")
+        """Makes an ensemble, which one replica tries at once and another when it is first asked for it.
+
+        Raises:
+            InputError, NotFoundError, ModelError: as :meth:`Engine.combine`.
+        """
+        check_name(name, self._adapters)
+        chosen = tuple((self._find(part), float(weight)) for part, weight in parts.items())
+        told = ";".join(f"{part.content}*{weight!r}" for part, weight in chosen)
+        ensemble = _Adapter(hashlib.sha256(told.encode()).hexdigest()[:32], parts=chosen)
+        self._tell(ensemble)
+        self._publish(name, ensemble)
 
     def pin(self, name: str) -> None:
-        """Always refused."""
-        raise InputError(f"replicas take no pins, such as one of {name!r}; one engine does")
+        """Keeps an adapter in memory where it is at home, and where its next home is once that one is gone.
 
-    unpin = pin
+        Raises:
+            NotFoundError, InputError, ModelError: as :meth:`Engine.pin`.
+        """
+        self._pinned[name] = self._tell(self._find(name), self._lease)
+
+    def unpin(self, name: str) -> None:
+        """Lets a pinned adapter go again.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        adapter = self._find(name)
+        if self._pinned.pop(name, None) is not None:
+            self._tell(adapter, 0.0)
+
+    def pinned_at(self, name: str) -> str:
+        """The replica that has a pinned adapter in memory, as ``id process``; empty while none has."""
+        return self._pinned.get(name, "")
 
     def remove(self, name: str) -> None:
         """Takes an adapter away; replicas let it go when they need the room.
@@ -178,7 +236,10 @@ class RayBackend:
         Raises:
             NotFoundError: there is none of that name.
         """
-        self._find(name)
+        adapter = self._find(name)
+        if self._pinned.pop(name, None) is not None:
+            with suppress(OverloadedError):  # a replica that is not there pins nothing
+                self._tell(adapter, 0.0)
         del self._adapters[name]
         self._homes.pop(name, None)
         metrics.ADAPTERS.set(len(self._adapters))
@@ -196,10 +257,11 @@ class RayBackend:
         Raises:
             UnavailableError: the replica that answered died; from the iterator too.
         """
-        content, files = ("", None) if adapter is None else self._find(adapter)
+        wanted = None if adapter is None else self._find(adapter)
         source = None if sampling.grammar is None else sampling.grammar.source
+        content = "" if wanted is None else wanted.content
         handle = self._handle.options(method_name="generate", stream=True, multiplexed_model_id=content)
-        events = handle.remote(files, list(prompt_ids), replace(sampling, grammar=None), source)
+        events = handle.remote(wanted, list(prompt_ids), replace(sampling, grammar=None), source)
         taken = _next(events)
         self._homes[adapter] = str(taken)
         return self._stream(events, cancel or threading.Event())
@@ -236,6 +298,7 @@ class RayBackend:
         """Lets the replicas finish and ends them; a cluster of this process's own ends too."""
         from ray import serve
 
+        self._closed.set()
         with suppress(Exception):  # Ray raises plain ones where a cluster is gone already
             serve.delete(self._settings.name)
         if self._settings.address == LOCAL:
@@ -252,6 +315,9 @@ class RayBackend:
 
     def _deploy(self, settings: RaySettings) -> Any:
         from ray import serve
+        from ray.serve.config import RequestRouterConfig
+
+        from openledger.openlora.ray_router import HomeRouter
 
         most = self._limits.batch + self._limits.waiting
         return serve.deployment(
@@ -263,9 +329,43 @@ class RayBackend:
             health_check_timeout_s=max(60.0, 2 * settings.health_seconds),
             graceful_shutdown_wait_loop_s=1.0,
             graceful_shutdown_timeout_s=settings.drain_seconds,
+            request_router_config=RequestRouterConfig(
+                request_router_class=HomeRouter,  # type: ignore[arg-type]
+                request_router_kwargs={"busy": self._limits.batch},
+            ),
         )(_replica_class(settings.adapters))
 
-    def _find(self, name: str) -> tuple[str, Any]:
+    @property
+    def _lease(self) -> float:
+        return _LEASE * self._settings.health_seconds
+
+    def _publish(self, name: str, adapter: _Adapter) -> None:
+        with self._lock:
+            check_name(name, self._adapters)
+            self._adapters[name] = adapter
+        metrics.ADAPTERS.set(len(self._adapters))
+
+    def _tell(self, adapter: _Adapter, lease: float | None = None) -> str:
+        """Has the adapter's home load it; see ``Replica.have``. Returns the replica as ``id process``."""
+        handle = self._handle.options(method_name="have", stream=True, multiplexed_model_id=adapter.content)
+        return str(_next(handle.remote(adapter, lease)))
+
+    def _keep_pins(self) -> None:
+        """Tells every pin again and again: another replica may be the adapter's home by now."""
+        while not self._closed.wait(self._settings.health_seconds):
+            for name in tuple(self._pinned):
+                try:
+                    place = self._tell(self._find(name), self._lease)
+                except OpenLedgerError as error:
+                    if self._closed.is_set() or name not in self._adapters:
+                        continue
+                    place = ""
+                    if self._pinned.get(name):
+                        _LOG.warning("a pinned adapter is not in memory", extra={"adapter": name, "error": str(error)})
+                if name in self._pinned:
+                    self._pinned[name] = place
+
+    def _find(self, name: str) -> _Adapter:
         if name not in self._adapters:
             raise NotFoundError(
                 f"no adapter {name!r} is loaded; loaded: {', '.join(sorted(self._adapters)[:8]) or 'none'}"
@@ -336,21 +436,84 @@ class _Failed:
         return cls(kind, str(error), getattr(error, "retry_after", 0))
 
 
-class _Loaded:
-    """An adapter in a replica's engine, until Serve drops it."""
+class _Shelf:
+    """A replica's adapters: made when they are asked for; the one asked for least lately goes when there are too many.
 
-    def __init__(self, engine: Engine, name: str) -> None:
-        self.name = name
+    Args:
+        engine: the replica's.
+        most: adapters besides those that are pinned.
+    """
+
+    def __init__(self, engine: Engine, most: int) -> None:
         self._engine = engine
+        self._most = most
+        self._order: OrderedDict[str, None] = OrderedDict()
+        self._pinned_until: dict[str, float] = {}
+        self._lock = threading.Lock()
 
-    def __del__(self) -> None:
-        with suppress(OpenLedgerError):
-            self._engine.remove(self.name)
+    @contextmanager
+    def holding(self, adapter: _Adapter) -> Iterator[str]:
+        """What the engine calls it; it is there until the block ends, and for what was submitted in it.
+
+        Raises:
+            InputError, ModelError: as :meth:`Engine.add` and :meth:`Engine.combine`.
+        """
+        with self._lock:
+            name = self._make(adapter)
+            idle = [one for one in self._order if one not in self._pinned_until]
+            for old in idle[: -self._most]:
+                self._engine.remove(old)
+                del self._order[old]
+            yield name
+
+    def pin(self, adapter: _Adapter, seconds: float) -> None:
+        """Keeps an adapter in memory for so long, if nobody says so again."""
+        with self.holding(adapter) as name:
+            self._engine.pin(name)
+            self._pinned_until[name] = time.monotonic() + seconds
+
+    def unpin(self, *contents: str) -> None:
+        """Lets adapters go again."""
+        with self._lock:
+            for name in contents:
+                if self._pinned_until.pop(name, None) is not None:
+                    self._engine.unpin(name)
+
+    def expire(self) -> None:
+        """Lets those go whose time is over."""
+        now = time.monotonic()
+        self.unpin(*(name for name, until in tuple(self._pinned_until.items()) if until < now))
+
+    def _make(self, adapter: _Adapter) -> str:
+        if adapter.content not in self._order:
+            if adapter.files is None:
+                weights: dict[str, float] = {}
+                for part, weight in adapter.parts:
+                    name = self._make(part)  # the same adapter under two names is one here
+                    weights[name] = weights.get(name, 0.0) + weight
+                self._engine.combine(adapter.content, weights)
+            else:
+                self._add(adapter)
+        self._order[adapter.content] = None
+        self._order.move_to_end(adapter.content)
+        return adapter.content
+
+    def _add(self, adapter: _Adapter) -> None:
+        import ray
+
+        files = ray.get(adapter.files)
+        with tempfile.TemporaryDirectory(prefix="openlora-ray-") as name:
+            (Path(name) / CONFIG).write_bytes(files.config)
+            (Path(name) / WEIGHTS).write_bytes(files.weights)
+            self._engine.add(adapter.content, Path(name))
 
 
 def _replica_class(adapters: int) -> type:
     """The class of a replica that keeps so many adapters."""
     from ray import serve
+
+    def here() -> str:
+        return f"{serve.get_replica_context().replica_id.unique_id} {os.getpid()}"
 
     class Replica:
         """One engine in a process of the cluster."""
@@ -364,39 +527,34 @@ def _replica_class(adapters: int) -> type:
             keep_freed_memory()
             self._engine = Engine(base_folder(base), limits, adapter_limits=adapter_limits)
             self._threads = ThreadPoolExecutor(limits.batch + limits.waiting + 8)
-            self._files: dict[str, _Files] = {}
+            self._shelf = _Shelf(self._engine, adapters)
 
         def context(self) -> int:
             return self._engine.context_length
 
-        def check_health(self) -> None:
-            """Raises where the engine answers no more; Serve then replaces this replica."""
+        async def check_health(self) -> None:
+            """Raises, or does not end, where the engine answers no more; Serve then replaces this replica."""
             if self._engine.failed:
                 raise ModelError("the engine's worker has ended")
+            await self._aside(self._shelf.expire)
 
-        @serve.multiplexed(max_num_models_per_replica=adapters)  # type: ignore[untyped-decorator]
-        async def load(self, content: str) -> _Loaded:
-            loaded: _Loaded = await self._aside(partial(self._add, content, self._files[content]))
-            return loaded
+        async def have(self, adapter: _Adapter, lease: float | None) -> AsyncIterator[Any]:
+            """Loads an adapter; with a lease keeps it in memory for so many seconds, and lets it go for 0."""
+            try:
+                await self._aside(partial(self._have, adapter, lease))
+                yield here()
+            except Exception as error:
+                yield _Failed.of(error)
 
         async def generate(
-            self, files: _Files | None, prompt: list[int], sampling: Sampling, grammar: str | None
+            self, adapter: _Adapter | None, prompt: list[int], sampling: Sampling, grammar: str | None
         ) -> AsyncIterator[Any]:
             cancel = threading.Event()
             try:
-                adapter = None
-                if files is not None:
-                    content = serve.get_multiplexed_model_id()
-                    self._files[content] = files
-                    try:
-                        adapter = await self.load(content)
-                    finally:
-                        self._files.pop(content, None)
                 if grammar is not None:
                     sampling = replace(sampling, grammar=Grammar(grammar))
-                name = None if adapter is None else adapter.name
-                events = self._engine.generate(name, prompt, sampling, cancel=cancel)
-                yield f"{serve.get_replica_context().replica_id.unique_id} {os.getpid()}"
+                events = await self._aside(partial(self._submit, adapter, prompt, sampling, cancel))
+                yield here()
                 while (event := await self._aside(partial(next, events, None))) is not None:
                     yield event
             except Exception as error:
@@ -404,13 +562,22 @@ def _replica_class(adapters: int) -> type:
             finally:
                 cancel.set()
 
-        def _add(self, content: str, files: _Files) -> _Loaded:
-            with tempfile.TemporaryDirectory(prefix="openlora-ray-") as name:
-                (Path(name) / CONFIG).write_bytes(files.config)
-                (Path(name) / WEIGHTS).write_bytes(files.weights)
-                if content not in self._engine.adapters:
-                    self._engine.add(content, Path(name))
-            return _Loaded(self._engine, content)
+        def _submit(
+            self, adapter: _Adapter | None, prompt: list[int], sampling: Sampling, cancel: threading.Event
+        ) -> Iterator[Piece | Finished]:
+            if adapter is None:
+                return self._engine.generate(None, prompt, sampling, cancel=cancel)
+            with self._shelf.holding(adapter) as name:
+                return self._engine.generate(name, prompt, sampling, cancel=cancel)
+
+        def _have(self, adapter: _Adapter, lease: float | None) -> None:
+            if lease is None:
+                with self._shelf.holding(adapter):
+                    return
+            if lease:
+                self._shelf.pin(adapter, lease)
+            else:
+                self._shelf.unpin(adapter.content)
 
         async def _aside(self, work: Any) -> Any:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
