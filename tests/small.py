@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from openledger.chain import Chain, DevChain, GovernanceSettings, Holders, Role, deploy
 from openledger.datanets import DatanetTerms, load_datanet, load_records
@@ -79,11 +80,11 @@ def build(home: Path) -> Path:
 
 
 @contextmanager
-def serving(built: Path, folder: Path) -> Iterator[Server]:
-    """A copy of the network with its API on a free port."""
+def serving(built: Path, folder: Path, **settings: Any) -> Iterator[Server]:
+    """A copy of the network with its API on a free port, and these settings beside."""
     home = folder / "home"
     shutil.copytree(built, home)
-    server = Server(Settings(home=home, port=0))
+    server = Server(Settings(home=home, port=0, **settings))
     server.start()
     try:
         yield server

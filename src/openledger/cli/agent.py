@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from openledger.cli.output import console, open_amount, party, print_json, short, table
+from openledger.cli.output import console, open_amount, party, print_json, short, short_hash, table, when
 from openledger.cli.session import HomeOption, JsonOption, network
 from openledger.client.clients import calls
-from openledger.node.views import AgentRow
+from openledger.node.views import AgentRow, AgentRunRow, AgentRunView
 from openledger.primitives import InputError, parse_json
 from openledger.studio import AgentDefinition
 
@@ -22,6 +22,9 @@ ModelOption = Annotated[int, typer.Option(min=0, help="The number of its model."
 ToolOption = Annotated[
     list[str] | None,
     typer.Option(help="What it may use: search, ask:model:NUMBER, ask:agent:NUMBER or mcp:SERVER:TOOL; repeat it."),
+]
+KeyOption = Annotated[
+    str, typer.Option("--key", help="API key; this node's own account pays if left out.", envvar="OPENLEDGER_API_KEY")
 ]
 OwnerOption = Annotated[str, typer.Option("--as", help="The owner: name or address of an account of this node.")]
 
@@ -102,6 +105,67 @@ def definition(number: AgentArgument, home: HomeOption = None) -> None:
 
 
 @app.command()
+def ask(
+    agent: Annotated[str, typer.Argument(help="The agent's number or name.")],
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    key: KeyOption = "",
+    private: Annotated[
+        bool, typer.Option("--private", help="Do not publish the run and its prompts and answers.")
+    ] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Ask an agent; it takes its steps, and the run lists the receipt of every answer."""
+    if not question.strip():
+        raise InputError("the question is empty; write what you want to know")
+    name = f"agent/{agent}" if agent.isdecimal() else f"agent:{agent.removeprefix('agent:')}"
+    with network(home, api_key=key) as client:
+        if not key:
+            client._api_key = client.send(calls.create_key("5", 1.0))["key"]
+        answer = client.ask(
+            name,
+            question,
+            publish=not private,
+            on_text=None if json else lambda piece: console.print(piece, end="", markup=False, soft_wrap=True),
+        )
+        run = client.send(calls.agent_run(answer.run))
+    if json:
+        print_json(run, AgentRunView)
+        return
+    console.print("\n")
+    _show_run(run)
+
+
+@app.command()
+def runs(number: AgentArgument, home: HomeOption = None, json: JsonOption = False) -> None:
+    """An agent's runs on this node, newest first."""
+    with network(home) as client:
+        found = client.send(calls.agent_runs(number))
+    if json:
+        print_json(found, list[AgentRunRow])
+        return
+    rows = table("Runs", "run", "when", "cause", "state", "fees", "price", "question", "answer",
+                 right=["run", "fees", "price"])  # fmt: skip
+    for row in found:
+        rows.add_row(str(row.number), when(row.started), row.cause, row.state, open_amount(row.fee), open_amount(row.price),
+                     short(row.question, 32), short(row.answer, 32))  # fmt: skip
+    console.print(rows)
+
+
+@app.command()
+def run(
+    number: Annotated[int, typer.Argument(help="The run's number.")], home: HomeOption = None, json: JsonOption = False
+) -> None:
+    """One run with its steps and receipts."""
+    with network(home) as client:
+        found = client.send(calls.agent_run(number))
+    if json:
+        print_json(found, AgentRunView)
+        return
+    _show_run(found)
+
+
+@app.command()
 def terms(
     number: AgentArgument,
     model: Annotated[int, typer.Option(min=0, help="The model behind it; 0 for none.")],
@@ -124,6 +188,26 @@ def wallet(
     """Set the wallet that an agent is paid at and whose stake stands behind it."""
     with network(home) as client:
         _show([client.send(calls.set_agent_wallet(number, account))], json=json)
+
+
+def _show_run(run: AgentRunView) -> None:
+    steps = table("Steps", "what", "with", "result", "OPEN", "receipts", right=["OPEN"])
+    for step in run.steps:
+        what = f"tool {step.name}" if step.kind == "tool" else f"model calls {step.name}" if step.name else "model"
+        steps.add_row(f"[red]{what}[/]" if step.failed else what, short(step.arguments, 32), short(step.result, 48),
+                      open_amount(step.fee), " ".join(short_hash(receipt) for receipt in step.receipts))  # fmt: skip
+    console.print(steps)
+    row = run.row
+    price = (
+        ""
+        if not row.price
+        else f" + price {open_amount(row.price)} ({'paid' if row.payment else row.unpaid or 'not paid'})"
+    )
+    console.print(
+        f"[dim]run[/] {row.number} is {row.state}{': ' + run.error if run.error else ''}   [dim]fees[/] {open_amount(row.fee)}"
+        f"{price} OPEN\n[dim]definition[/] {row.definition}\n[dim]record[/]     {row.record}",
+        soft_wrap=True,
+    )
 
 
 def _read(file: Path) -> Any:

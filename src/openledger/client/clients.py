@@ -37,13 +37,15 @@ class RecordPage:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer with the account that the gateway gives of it; ``fee`` in wei, shares in ppm by contributor address."""
+    """One answer with the account that the gateway gives of it; ``fee`` in wei, shares in ppm by contributor address; ``run`` is
+    the number of an agent's run, 0 where a model was asked."""
 
     text: str
     receipt: str
     fee: int
     contributors: dict[str, int]
     residual_ppm: int
+    run: int = 0
 
 
 class _Calls(DatanetCalls, AccountCalls, MarketCalls):
@@ -253,8 +255,9 @@ class OpenLedger:
         if account is None:
             raise OpenLedgerError("the answer ended without a receipt; ask again (nothing was charged)")
         return Answer(
-            text, account["receipt"], int(account["fee_wei"]), account["contributors"], account["residual_ppm"]
-        )
+            text, account["receipt"], int(account["fee_wei"]), account["contributors"], account["residual_ppm"],
+            int(account.get("run", 0)),
+        )  # fmt: skip
 
     def network_facts(self) -> dict[str, Any]:
         """Chain id, RPC URL, and the deployment: what one needs to check this network."""

@@ -61,6 +61,14 @@ class MarketCalls:
         return Call("GET", f"/api/agents/{number}/definition", dict[str, Any])
 
     @staticmethod
+    def agent_runs(number: int) -> Call[list[views.AgentRunRow]]:
+        return Call("GET", f"/api/agents/{number}/runs", list[views.AgentRunRow])
+
+    @staticmethod
+    def agent_run(number: int) -> Call[views.AgentRunView]:
+        return Call("GET", f"/api/agent-runs/{number}", views.AgentRunView)
+
+    @staticmethod
     def update_agent(number: int, definition: dict[str, Any]) -> Call[views.AgentRow]:
         return Call("POST", f"/api/agents/{number}/definition", views.AgentRow, body={"definition": definition})
 

@@ -153,6 +153,14 @@ def router(node: Node, acts: list[Depends]) -> APIRouter:
     def definition(number: int) -> dict[str, Any]:
         return node.agents.definition(number).document()
 
+    @routes.get("/agents/{number}/runs")
+    def runs(number: int) -> list[views.AgentRunRow]:
+        return node.runs.rows(number)
+
+    @routes.get("/agent-runs/{number}")
+    def run(number: int) -> views.AgentRunView:
+        return node.runs.view(number)
+
     @routes.post("/agents/{number}/definition", dependencies=acts)
     def update_agent(number: int, body: NewDefinition) -> views.AgentRow:
         return node.directory.update_agent(number, AgentDefinition.read(body.definition))

@@ -50,7 +50,7 @@ def make_app(node: Node, page: Page | None = None) -> FastAPI:
         # A page elsewhere whose name is made to point here must not read this node (DNS rebinding).
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOOPBACK))
     gateway.install_errors(app)
-    app.include_router(gateway.router(lambda: node.inference))
+    app.include_router(gateway.router(lambda: node.studio, node.default_sampling))
     app.include_router(api.router(node))
 
     @app.get("/metrics", include_in_schema=False)

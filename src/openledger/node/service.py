@@ -17,6 +17,7 @@ from openledger.datanets import Record
 from openledger.node import views
 from openledger.node.access import AccessDesk
 from openledger.node.accounts import Accounts
+from openledger.node.agent_runs import AccountPurse, DatabaseRunBook
 from openledger.node.agents import Roster
 from openledger.node.appeals import Appeals
 from openledger.node.audit import verify_here
@@ -48,7 +49,16 @@ from openledger.settlement import (
     sign_link,
 )
 from openledger.storage import BlobStore, Database, PartyRecord
-from openledger.studio import ApiKey, DatabaseReceiptStore, DatabaseVoucherStore, InferenceService, Prompt, Sampling
+from openledger.studio import (
+    AgentService,
+    ApiKey,
+    DatabaseReceiptStore,
+    DatabaseVoucherStore,
+    InferenceService,
+    McpServers,
+    Prompt,
+    Sampling,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -257,6 +267,19 @@ class Node:
         return Roster(self.reader.events, self.blobs)
 
     @cached_property
+    def runs(self) -> DatabaseRunBook:
+        """The runs of agents."""
+        return DatabaseRunBook(self.database, self.blobs, self.private, self.reader.party)
+
+    @cached_property
+    def studio(self) -> AgentService:
+        """Answers for models and agents."""
+        inference = self.inference
+        purse = AccountPurse(self.chain, self.keys, self.runs, inference.available)
+        servers = McpServers(self.settings.mcp)
+        return AgentService(inference, self.agents, self.runs, purse, servers, self.clock)
+
+    @cached_property
     def community(self) -> Community:
         """The community's bootstrap."""
         return Community(self.chain, self.keys, self.blobs, self.database, self.reader.party)
@@ -394,6 +417,10 @@ class Node:
         set_session_key(self.chain, consumer, key.signer.address, cap, expiry)
         self.escrow.forget()
         return key, cap, expiry
+
+    def default_sampling(self, name: str) -> Sampling | None:
+        """How a model or agent samples where a request does not say; None for as all do."""
+        return self.studio.defaults(name)
 
     def chat(self, model_name: str, messages: list[dict[str, str]], top_k: int = 0) -> Iterator[str | views.ReceiptRow]:
         """Answers on the page, paid by this node's consumer account: pieces of text, then the receipt.

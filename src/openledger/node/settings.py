@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from openledger.primitives import ConfigurationError
+from openledger.studio.mcp_servers import McpServer
 
 _PREFIX = "OPENLEDGER_"
 
@@ -62,6 +63,10 @@ class Settings(BaseSettings):
     answer_market: bool = Field(True, description="answer requests at InferenceMarket while the node is up")
     answer_disputes: bool = Field(
         True, description="answer challenges of what this node signed if it is right, and vote with its validators"
+    )
+    mcp: dict[str, McpServer] = Field(
+        default_factory=dict,
+        description="MCP servers whose tools agents may be given, by name; in the file [mcp.clock] with command or url",
     )
     batch_size: int = Field(2000, ge=1, le=4000, description="most receipts in one batch")
 

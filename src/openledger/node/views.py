@@ -562,6 +562,59 @@ class AgentRow:
 
 
 @dataclass(frozen=True)
+class AgentRunRow:
+    """One run of an agent on this node.
+
+    Attributes:
+        cause: ``asked``, ``agent`` (another one asked), ``market``, ``schedule`` or ``version``.
+        state: ``running``, ``answered``, ``failed``, ``cancelled`` or ``interrupted`` (the node stopped meanwhile).
+        fee: of all answers that it asked for; the agent's ``price`` is apart.
+        payment: the transaction that paid the price; ``unpaid`` is why it was not.
+        record: the hash of what it left behind.
+    """
+
+    number: int
+    agent: int
+    definition: str
+    consumer: Party
+    cause: str
+    state: str
+    started: int
+    ended: int
+    fee: Wei
+    price: Wei
+    payment: str
+    unpaid: str
+    record: str
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class AgentStepRow:
+    """One step of a run: an answer of the agent's model (``name`` is what it called), or a tool's call and result."""
+
+    kind: str
+    name: str
+    arguments: str
+    result: str
+    failed: bool
+    fee: Wei
+    receipts: list[str]
+    run: int
+
+
+@dataclass(frozen=True)
+class AgentRunView:
+    """One run with its steps and receipts."""
+
+    row: AgentRunRow
+    error: str
+    steps: list[AgentStepRow]
+    receipts: list[str]
+
+
+@dataclass(frozen=True)
 class GrantedRow:
     """What the community's bootstrap holds for one account."""
 

@@ -3,6 +3,7 @@
 from openledger.storage.blobs import BlobStore, token_in, write_atomically
 from openledger.storage.database import Database
 from openledger.storage.tables import (
+    AgentRunRecord,
     CheckpointRecord,
     CreditRecord,
     EventRecord,
@@ -15,6 +16,7 @@ from openledger.storage.tables import (
 )
 
 __all__ = [
+    "AgentRunRecord",
     "BlobStore",
     "CheckpointRecord",
     "CreditRecord",

@@ -97,6 +97,27 @@ class CreditRecord(Table):
     ppm: Mapped[int] = mapped_column(Integer)
 
 
+class AgentRunRecord(Table):
+    """One run of an agent. ``record`` is the hash of what it left behind, a private blob; amounts are wei."""
+
+    __tablename__ = "agent_runs"
+
+    number: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    agent: Mapped[int] = mapped_column(BigInteger, index=True)
+    definition: Mapped[str] = mapped_column(HASH)
+    consumer: Mapped[str] = mapped_column(ADDRESS, index=True)
+    signer: Mapped[str] = mapped_column(ADDRESS, index=True)
+    cause: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(20), index=True)
+    started: Mapped[int] = mapped_column(BigInteger)
+    ended: Mapped[int] = mapped_column(BigInteger)
+    fee: Mapped[str] = mapped_column(WEI)
+    price: Mapped[str] = mapped_column(WEI)
+    payment: Mapped[str] = mapped_column(HASH)
+    unpaid: Mapped[str] = mapped_column(Text)
+    record: Mapped[str] = mapped_column(HASH)
+
+
 class EventRecord(Table):
     """One event of one of our contracts. ``arguments`` by name: integers as decimal text, bytes as 0x hex."""
 

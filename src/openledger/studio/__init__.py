@@ -1,6 +1,8 @@
 """AI Studio: the OpenAI-compatible gateway, API keys that are capped session keys, metering, and receipts."""
 
 from openledger.openlora import Piece, Sampling
+from openledger.studio.agent_runs import AgentAnswer, ModelStep, ToolStep
+from openledger.studio.agent_service import AgentService
 from openledger.studio.agents import AgentDefinition, DeployedAgent, read_definition
 from openledger.studio.explanation import Explanation, RecordInfluence, RetrievedRecord, VerbatimSpan
 from openledger.studio.inference import (
@@ -13,13 +15,16 @@ from openledger.studio.inference import (
     ServedModel,
 )
 from openledger.studio.keys import ApiKey
+from openledger.studio.mcp_servers import McpServer, McpServers
 from openledger.studio.retrieval import MAX_LOOKED_UP, Passage, Retriever
 from openledger.studio.store import DatabaseReceiptStore, DatabaseVoucherStore
 
 __all__ = [
     "MAX_LOOKED_UP",
+    "AgentAnswer",
     "AgentDefinition",
     "AgentReference",
+    "AgentService",
     "Answer",
     "ApiKey",
     "DatabaseReceiptStore",
@@ -28,6 +33,9 @@ __all__ = [
     "Entry",
     "Explanation",
     "InferenceService",
+    "McpServer",
+    "McpServers",
+    "ModelStep",
     "Passage",
     "Piece",
     "Prompt",
@@ -37,6 +45,7 @@ __all__ = [
     "Retriever",
     "Sampling",
     "ServedModel",
+    "ToolStep",
     "VerbatimSpan",
     "read_definition",
 ]

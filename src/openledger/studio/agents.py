@@ -25,6 +25,7 @@ QUESTION = "{question}"
 MOST_STEPS = 16
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
+McpName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,63}$")]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 Text = Annotated[str, StringConstraints(max_length=20_000)]
 
@@ -59,7 +60,7 @@ class McpTool(_Part):
 
     kind: Literal["mcp"]
     server: Name
-    tools: tuple[Name, ...] = Field(min_length=1, max_length=16)
+    tools: tuple[McpName, ...] = Field(min_length=1, max_length=16)
 
 
 AgentTool = Annotated[SearchTool | AskTool | McpTool, Field(discriminator="kind")]

@@ -7,12 +7,14 @@ silence; fields that only label a request are accepted.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from openledger.openlora import Grammar, Sampling, tool_grammar
 from openledger.primitives import InputError
+from openledger.studio.agent_tools import tools_message
 from openledger.studio.inference import Prompt
 from openledger.studio.retrieval import MAX_LOOKED_UP
 
@@ -181,14 +183,12 @@ class _Request(_Strict):
             raise InputError(f"n is {wanted}; it must be from 1 to {MAX_CHOICES}")
         return wanted
 
-    def sampling(self) -> Sampling:
-        """The request's sampling.
+    def sampling(self, defaults: Sampling | None = None) -> Sampling:
+        """The request's sampling; what it leaves out is as in ``defaults``.
 
         Raises:
             InputError: a value is out of range, or asks for what is not served.
         """
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        limit = self.limit()
         given = {
             name: getattr(self, name)
             for name in (
@@ -203,13 +203,12 @@ class _Request(_Strict):
             )
             if getattr(self, name) is not None
         }
-        return Sampling(
-            max_tokens=DEFAULT_MAX_TOKENS if limit is None else limit,
-            stop=stop,
-            logprobs=self.told(),
-            grammar=self.grammar(),
-            **given,
-        )
+        if self.stop is not None:
+            given["stop"] = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        if (limit := self.limit()) is not None:
+            given["max_tokens"] = limit
+        known = defaults or Sampling(max_tokens=DEFAULT_MAX_TOKENS)
+        return replace(known, logprobs=self.told(), grammar=self.grammar(), **given)
 
 
 class Retrieval(_Strict):
@@ -273,11 +272,7 @@ class ChatRequest(_Request):
                 {"name": one.name, "description": one.description or "", "parameters": one.parameters}
                 for one in functions
             ]
-            content = (
-                'To call a tool, answer with {"name": …, "arguments": {…}} and nothing else. Tools: '
-                + json.dumps(told, ensure_ascii=False)
-            )
-            messages.insert(0, {"role": "system", "content": content})
+            messages.insert(0, tools_message(told))
         return messages
 
 

@@ -103,8 +103,13 @@ class Service(Protocol):
     ) -> Iterator[Any]: ...
 
 
-def router(service: Callable[[], Service]) -> APIRouter:
-    """The routes, answered by the service that ``service()`` returns at each request."""
+def router(
+    service: Callable[[], Service], defaults: Callable[[str], Sampling | None] = lambda _name: None
+) -> APIRouter:
+    """The routes, answered by the service that ``service()`` returns at each request.
+
+    ``defaults`` says how a model's answers are sampled where a request does not say; None for as all are.
+    """
     routes = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
 
     @routes.get("/models")
@@ -128,12 +133,12 @@ def router(service: Callable[[], Service]) -> APIRouter:
     @routes.post("/chat/completions", response_model=None)
     async def chat(body: ChatRequest, request: Request) -> JSONResponse | StreamingResponse:
         """Answers a dialogue."""
-        return await _answer(service(), _Chat(bool(body.offered())), body, body.asked(), request)
+        return await _answer(service(), _Chat(bool(body.offered())), body, body.asked(), request, defaults)
 
     @routes.post("/completions", response_model=None)
     async def complete(body: CompletionRequest, request: Request) -> JSONResponse | StreamingResponse:
         """Continues a text."""
-        return await _answer(service(), _Completion(), body, body.asked(), request)
+        return await _answer(service(), _Completion(), body, body.asked(), request, defaults)
 
     return routes
 
@@ -285,8 +290,10 @@ async def _answer(
     body: ChatRequest | CompletionRequest,
     prompt: Prompt,
     request: Request,
+    defaults: Callable[[str], Sampling | None],
 ) -> JSONResponse | StreamingResponse:
-    key, sampling = _key(service, request), body.sampling()
+    key = _key(service, request)
+    sampling = body.sampling(await _in_thread(partial(defaults, body.model)))
     cancel = threading.Event()
     # Each choice is an answer of its own, with its own seed: each has its receipt and can be recomputed.
     choices = [

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from openledger.models import encode_messages, encode_text
+from openledger.models import control_tokens, encode_messages, encode_text
 from openledger.openlora import Backend, Finished, Grammar, Piece, Sampling
 from openledger.primitives import (
     Domain,
@@ -415,6 +415,26 @@ class InferenceService:
         """
         model = self.model(name)
         return self._highest(model, model.look_up(prompt, sampling).encode(self._engine.tokenizer), sampling)
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a prompt and its answer together."""
+        return self._engine.context_length
+
+    def tokens(self, name: str, prompt: Prompt, sampling: Sampling) -> int:
+        """How many tokens a prompt has for this model, with what is looked up for it.
+
+        Raises:
+            NotFoundError: no such model.
+            InputError: the prompt is malformed.
+        """
+        return len(self.model(name).look_up(prompt, sampling).encode(self._engine.tokenizer))
+
+    def plain(self, text: str) -> str:
+        """A text from outside without what the tokenizer would read as control tokens."""
+        for token in control_tokens(self._engine.tokenizer):
+            text = text.replace(token, "")
+        return text
 
     def _highest(self, model: ServedModel, prompt_ids: Sequence[int], sampling: Sampling) -> int:
         return model.fee(len(prompt_ids), min(sampling.max_tokens, self._engine.context_length))
