@@ -18,7 +18,7 @@ from bench.openlora.common import ADAPTERS, MODEL, prompts
 from bench.openlora.make import make
 from openledger.openlora import Engine, Grammar, Sampling, read_call, tool_grammar
 from openledger.openlora.vllm import VllmBackend, VllmSettings
-from openledger.primitives import ModelError, NotFoundError, OverloadedError
+from openledger.primitives import InputError, ModelError, NotFoundError, OverloadedError
 
 _AGREE = 4
 
@@ -32,7 +32,7 @@ def main() -> int:
         python=_VLLM,
         replicas=2,
         max_adapters=4,
-        max_rank=8,
+        max_rank=16,
         context=256,
         dtype="float32",
         arguments=("--enforce-eager", "--max-num-seqs", "8"),
@@ -79,6 +79,25 @@ def main() -> int:
                 check("a broken adapter is refused", False)
             except (ModelError, NotFoundError):
                 check("a broken adapter is refused", True)
+            for one in (backend, ours):
+                one.combine("mix", {"0": 0.4, "1": 0.6})
+            how_told = Sampling(max_tokens=6, logprobs=2)
+            found, right = backend.complete("mix", ids, how_told), ours.complete("mix", ids, how_told)
+            near = [abs(a.logprob - b.logprob) < 1e-3 for a, b in zip(found.logprobs, right.logprobs, strict=True)]
+            check("an ensemble's log-probabilities are ours within 0.001", all(near) and len(near) == 6)
+            for what, act in (
+                (
+                    "an ensemble above the replicas' rank is refused",
+                    lambda: backend.combine("x", dict.fromkeys("012", 1.0)),
+                ),
+                ("a pin is refused", lambda: backend.pin("0")),
+            ):
+                try:
+                    act()
+                    check(what, False)
+                except InputError as error:
+                    check(f"{what}: {error}", "x" not in backend.adapters)
+            backend.remove("mix")
             homes = {name: backend.home(name) for name in names}
             check("adapters spread over both replicas", len(set(homes.values())) == 2)
             backend.remove("5")

@@ -97,7 +97,7 @@ class Checks:
             self.failed.append(what)
 
 
-def ask_and_kill(check: Checks, url: str, server: int) -> None:
+def ask_and_kill(check: Checks, url: str, server: int, token: dict[str, str]) -> None:
     """What is asked of a server that runs."""
 
     def client(key: str) -> openai.OpenAI:
@@ -133,6 +133,14 @@ def ask_and_kill(check: Checks, url: str, server: int) -> None:
         check("a prompt over the context is refused", False)
     except openai.BadRequestError:
         check("a prompt over the context is refused", True)
+
+    mix = {"name": "mix", "parts": {"0": 0.4, "1": 0.6}}
+    made = httpx.post(f"{url}/admin/ensembles", json=mix, headers=token, timeout=300)
+    check("an operator makes an ensemble", made.is_success)
+    check("a request makes the same one by its name", chat("0*0.4+1*0.6") == chat("mix") != answers["1"])
+    refused = httpx.put(f"{url}/admin/pins/0", headers=token)
+    check("a pin is refused and the reason told", refused.status_code == 400 and "takes no pins" in refused.text)
+    check("it goes again", httpx.delete(f"{url}/admin/adapters/mix", headers=token).is_success)
 
     before = replicas(server)
     check("there are two replicas", len(before) == 2)
@@ -171,7 +179,8 @@ def main() -> int:
             environment.pop(left, None)
         command = [sys.executable, "-m", "openledger.cli", "serve", str(MODEL), "--port", str(port)]
         command += ["--adapters", str(folder / "adapters"), "--keys", str(folder / "keys.json")]
-        command += ["--backend", "vllm", "--vllm-python", str(_VLLM), "--replicas", "2", "--rank", "8"]
+        command += ["--backend", "vllm", "--vllm-python", str(_VLLM), "--replicas", "2", "--rank", "16"]
+        command += ["--operator-token", str(folder / "operator.token")]
         command += ["--batch", "8", "--cache-mib", "1024", "--vllm-argument=--enforce-eager"]
         with (folder / "serve.log").open("w") as log:
             server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -186,7 +195,8 @@ def main() -> int:
         try:
             check("it comes up", until(up, _START_SECONDS) and server.poll() is None)
             if server.poll() is None:
-                ask_and_kill(check, url, server.pid)
+                token = (folder / "operator.token").read_text().strip()
+                ask_and_kill(check, url, server.pid, {"Authorization": f"Bearer {token}"})
         finally:
             running = family(server.pid)
             server.terminate()

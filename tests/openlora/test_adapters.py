@@ -12,9 +12,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from openledger.openlora.adapters import AdapterLimits, AdapterStore, read_factors, unpack
+from openledger.openlora.adapters import AdapterLimits, AdapterStore, read_factors, unpack, weighted_sum, write_factors
 from openledger.openlora.shapes import MODULES, Dimensions
 from openledger.primitives import InputError, ModelError, OpenLedgerError
 
@@ -155,6 +157,30 @@ def test_limits_of_rank_and_size_are_kept(sound: Path, tmp_path: Path) -> None:
         AdapterLimits(rank=100_000)
     with pytest.raises(InputError, match="float16"):
         AdapterLimits(precision="float16")  # type: ignore[arg-type]
+
+
+def test_an_ensemble_in_pefts_format_changes_what_its_parts_change_together(sound: Path, tmp_path: Path) -> None:
+    weights = {sound: -0.4, write(tmp_path / "other", rank=5, use_rslora=True): 1.5}
+    parts = [(read_factors(folder, SIZE, BASE, AdapterLimits()), weight) for folder, weight in weights.items()]
+    del parts[0][0][0, "q"]
+    (tmp_path / "mixed").mkdir()
+    write_factors(tmp_path / "mixed", weighted_sum(parts, 8))
+    config = LlamaConfig(
+        vocab_size=SIZE.vocabulary,
+        hidden_size=SIZE.hidden,
+        intermediate_size=SIZE.feed_forward,
+        num_hidden_layers=SIZE.layers,
+        num_attention_heads=SIZE.heads,
+        num_key_value_heads=SIZE.kv_heads,
+    )
+    peft = PeftModel.from_pretrained(LlamaForCausalLM(config), str(tmp_path / "mixed"))
+    for layer in range(SIZE.layers):
+        for site in ("q", "v", "gate", "down"):
+            module = peft.get_submodule(f"base_model.model.model.layers.{layer}.{MODULES[site]}")
+            right = sum(w * f[layer, site].b @ f[layer, site].a for f, w in parts if (layer, site) in f)
+            assert torch.allclose(module.get_delta_weight("default"), right, atol=1e-5)
+    with pytest.raises(InputError, match="ranks sum to 8"):
+        weighted_sum(parts, 7)
 
 
 def test_an_ensemble_above_the_rank_limit_is_refused(sound: Path, tmp_path: Path) -> None:

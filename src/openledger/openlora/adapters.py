@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 import regex
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch.nn import functional
 
 from openledger.openlora.shapes import DTYPES, MODULES, RANKS, SITES, Dimensions, Layout, Precision, bucket
 from openledger.primitives import InputError, ModelError, NotFoundError, keccak_file, parse_json, to_hex
@@ -179,18 +181,8 @@ class AdapterStore:
         Raises:
             InputError: no part, a weight that is not finite, or ranks that sum to more than the limit.
         """
-        if not parts or not all(math.isfinite(weight) for _, weight in parts):
-            raise InputError("an ensemble needs at least one adapter, each with a finite weight")
-        joined: Factors = {}
-        for stored, weight in parts:
-            for key, change in unpack(stored.open(), stored.layout).items():
-                joined[key] = _sum(joined.get(key), change, weight)
-        rank = max(len(change.a) for change in joined.values())
-        if rank > self._limits.rank:
-            raise InputError(
-                f"the ensemble's ranks sum to {rank}, above the limit of {self._limits.rank}; leave some out"
-            )
-        return self.put(joined)
+        opened = [(unpack(stored.open(), stored.layout), weight) for stored, weight in parts]
+        return self.put(weighted_sum(opened, self._limits.rank))
 
     def put(self, factors: Factors) -> StoredAdapter:
         """Writes factors; the same factors give the same file."""
@@ -277,6 +269,24 @@ def _codes(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (rows / scale[:, None]).round().to(torch.int8), scale
 
 
+def weighted_sum(parts: Sequence[tuple[Factors, float]], most_rank: int) -> Factors:
+    """Factors that change the base by the weighted sum of what the parts change it by: their ranks one after the other.
+
+    Raises:
+        InputError: no part, a weight that is not finite, or ranks that sum to more than ``most_rank``.
+    """
+    if not parts or not all(math.isfinite(weight) for _, weight in parts):
+        raise InputError("an ensemble needs at least one adapter, each with a finite weight")
+    joined: Factors = {}
+    for factors, weight in parts:
+        for key, change in factors.items():
+            joined[key] = _sum(joined.get(key), change, weight)
+    rank = max(len(change.a) for change in joined.values())
+    if rank > most_rank:
+        raise InputError(f"the ensemble's ranks sum to {rank}, above the limit of {most_rank}; leave some out")
+    return joined
+
+
 def _sum(before: Change | None, change: Change, weight: float) -> Change:
     """What both change together, the second times ``weight``."""
     a, b, gain, shift = change
@@ -330,6 +340,26 @@ def read_factors(
     if not factors:
         raise ModelError(f"{folder / WEIGHTS} holds no factors of this base's modules; it changes nothing")
     return factors
+
+
+def write_factors(folder: Path, factors: Factors) -> None:
+    """Writes low-rank factors in peft's format, the inverse of :func:`read_factors`; all of them padded to one rank.
+
+    Raises:
+        ModelError: they have gains or shifts, which that format tells otherwise.
+    """
+    rank = max(len(change.a) for change in factors.values())
+    tensors = {}
+    for key, (a, b, gain, shift) in factors.items():
+        if gain is not None or shift is not None:
+            raise ModelError(f"the gains or shifts of {_module(key)} cannot be written as low-rank factors")
+        name, more = f"base_model.model.{_module(key)}", rank - len(a)
+        tensors[f"{name}.lora_A.weight"] = functional.pad(a, (0, 0, 0, more)).contiguous()
+        tensors[f"{name}.lora_B.weight"] = functional.pad(b, (0, more)).contiguous()
+    save_file(tensors, folder / WEIGHTS)
+    modules = sorted({MODULES[site].rpartition(".")[2] for _, site in factors})
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": modules, "bias": "none"}
+    (folder / CONFIG).write_text(json.dumps(config))
 
 
 def read_config(folder: Path, base: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ alone or in any batch, which is what a validator recomputes.
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 import threading
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from prometheus_client import generate_latest
 
 from openledger.models import BaseModel, load_base
 from openledger.openlora import metrics
-from openledger.openlora.adapters import AdapterLimits, AdapterStore, NeedsMerging, StoredAdapter
+from openledger.openlora.adapters import AdapterLimits, AdapterStore, NeedsMerging, StoredAdapter, short
 from openledger.openlora.decoder import Decoder, unsupported
 from openledger.openlora.device import DeviceDecoder
 from openledger.openlora.fallback import PeftRunner
@@ -30,6 +31,7 @@ from openledger.openlora.text import TextStream
 from openledger.primitives import InputError, ModelError, NotFoundError, to_hex
 
 _LOG = logging.getLogger(__name__)
+_NAME = re.compile(r"[\w -]{1,100}")
 
 
 @dataclass(frozen=True)
@@ -405,8 +407,11 @@ def check_name(name: str, taken: Container[str]) -> None:
     Raises:
         InputError: an adapter cannot have that name.
     """
-    if name in taken or not name or "." in name or ":" in name:
-        raise InputError(f"cannot add an adapter named {name!r}: the name is taken, empty, or holds a dot or a colon")
+    if name in taken or _NAME.fullmatch(name) is None:
+        raise InputError(
+            f"cannot add an adapter named {short(name)}: the name is taken, or is not of 1 to 100 letters, digits, "
+            "hyphens, underscores and spaces"
+        )
 
 
 def _last(events: Iterator[Piece | Finished]) -> Finished:

@@ -4,10 +4,10 @@ vLLM runs in processes and an environment of its own, since it pins other versio
 our own engine checks it, copied, and loaded into a replica at run time when it is first asked for there. A request goes to the
 replica to which its adapter belongs (rendezvous hashing, so that an adapter stays warm in one place and few move when a replica
 comes or goes), or to the next healthy one. A replica that dies is started again. Never expose a replica's own port: its model
-list shows every adapter to anyone.
+list shows every adapter to anyone. An ensemble is one adapter to it, whose rank is that of its parts together.
 
-What it does not do: its answers are not pinned, so receipts of it are not recomputed bit by bit; no ensembles, and no adapters
-that are more than low-rank factors.
+What it does not do: its answers are not fixed bit by bit, so receipts of it are not recomputed so; no adapters that are more than
+low-rank factors; no pins of adapters, since its server has no request for them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,16 @@ from transformers import AutoConfig
 
 from openledger.models import load_tokenizer, model_digest
 from openledger.openlora import metrics
-from openledger.openlora.adapters import CONFIG, WEIGHTS, AdapterLimits, NeedsMerging, read_factors
+from openledger.openlora.adapters import (
+    CONFIG,
+    WEIGHTS,
+    AdapterLimits,
+    Factors,
+    NeedsMerging,
+    read_factors,
+    weighted_sum,
+    write_factors,
+)
 from openledger.openlora.engine import Finished, Piece, check_name
 from openledger.openlora.grammar import Grammar
 from openledger.openlora.sampling import Sampling, TokenLogprob
@@ -168,29 +177,39 @@ class VllmBackend:
             NotFoundError: a file is missing.
             ModelError: it is no sound adapter for this base, or more than low-rank factors.
         """
-        check_name(name, self._adapters)
-        copy = Path(tempfile.mkdtemp(dir=self._copies.name))
-        try:
+        with self._new(name) as copy:
             for file in (CONFIG, WEIGHTS):
                 if (folder / file).is_file():
                     shutil.copyfile(folder / file, copy / file, follow_symlinks=False)
-            read_factors(copy, self._dimensions, self._digest, AdapterLimits(rank=self._settings.max_rank))
-        except NeedsMerging as reason:
-            shutil.rmtree(copy)
-            raise ModelError(f"vLLM serves low-rank factors only, and {reason}") from reason
-        except BaseException:
-            shutil.rmtree(copy)
-            raise
-        self._adapters[name] = copy
-        metrics.ADAPTERS.set(len(self._adapters))
+            try:
+                self._read(copy)
+            except NeedsMerging as reason:
+                raise ModelError(f"vLLM serves low-rank factors only, and {reason}") from reason
 
     def combine(self, name: str, parts: Mapping[str, float]) -> None:
-        """Always refused."""
-        raise InputError(f"vLLM serves no ensembles, such as {name!r} of {len(parts)} adapters; our own engine does")
+        """Makes an ensemble, an adapter of its own whose factors are those of its parts one after the other.
+
+        Raises:
+            InputError: the name is taken, no part, a weight that is not finite, or ranks that sum to too much.
+            NotFoundError: a part does not exist.
+        """
+        check_name(name, self._adapters)
+        chosen = [(self._read(self._folder(part)), float(weight)) for part, weight in parts.items()]
+        with self._new(name) as copy:
+            write_factors(copy, weighted_sum(chosen, self._settings.max_rank))
 
     def pin(self, name: str) -> None:
-        """Always refused."""
-        raise InputError(f"vLLM is told nothing of pins, such as one of {name!r}; our own engine is")
+        """Always refused.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            InputError: vLLM's server has no request for it.
+        """
+        self._folder(name)
+        raise InputError(
+            f"vLLM's server takes no pins, such as one of {name!r}: it keeps the {self._settings.max_adapters} adapters "
+            "that were asked for last; serve with --backend openledger or ray to pin"
+        )
 
     unpin = pin
 
@@ -305,6 +324,24 @@ class VllmBackend:
                     replica.healthy = self._http.get(f"{replica.url}/health", timeout=10.0).is_success
                 except httpx.HTTPError:
                     replica.healthy = False
+
+    @contextmanager
+    def _new(self, name: str) -> Iterator[Path]:
+        """The folder of a new adapter, which can be asked for if the block ends well and is deleted else."""
+        check_name(name, self._adapters)
+        copy = Path(tempfile.mkdtemp(dir=self._copies.name))
+        try:
+            yield copy
+            with self._changed:
+                check_name(name, self._adapters)
+                self._adapters[name] = copy
+        except BaseException:
+            shutil.rmtree(copy)
+            raise
+        metrics.ADAPTERS.set(len(self._adapters))
+
+    def _read(self, folder: Path) -> Factors:
+        return read_factors(folder, self._dimensions, self._digest, AdapterLimits(rank=self._settings.max_rank))
 
     def _folder(self, name: str) -> Path:
         if name not in self._adapters:

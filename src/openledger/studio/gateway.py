@@ -156,7 +156,7 @@ def install_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        if not request.url.path.startswith("/v1/"):
+        if not request.url.path.startswith(("/v1/", "/admin/")):
             return await http_exception_handler(request, error)
         body = _error(
             str(error.detail), "invalid_request_error", None, "not_found" if error.status_code == 404 else None
