@@ -30,13 +30,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from openledger.openlora.shapes import DTYPES, MODULES, RANKS, SITES, Dimensions, Layout, Precision, bucket
+from openledger.openlora.shapes import (
+    DTYPES,
+    MODULES,
+    RANKS,
+    SITES,
+    Dimensions,
+    Layout,
+    Precision,
+    bucket,
+    tiled,
+    untiled,
+)
 from openledger.primitives import InputError, ModelError, NotFoundError, keccak_file, parse_json, to_hex
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 _HEADER = 4096
-_FORMAT = "openledger-lora-2"
+_FORMAT = "openledger-lora-3"
 _MOST_CONFIG_BYTES = 1 << 20
 _MOST_HEADER_BYTES = 16 << 20
 _MOST_PATTERNS = 1024
@@ -239,9 +250,10 @@ def pack(factors: Factors, layout: Layout) -> torch.Tensor:
             a, of_a = _codes(a)
             b, of_b = _codes(b)
             flat[up.scales : up.scales + len(a)] = of_a * of_b
-        at = block.offset + up.part * layout.rank * block.inputs
-        room[at : at + a.numel()] = a.reshape(-1)
-        room[up.offset : up.offset + b.numel()] = b.reshape(-1)
+        for at, rows in ((block.offset + up.part * layout.rank * block.inputs, a), (up.offset, b)):
+            whole = torch.zeros(layout.rank, rows.shape[1], dtype=room.dtype)
+            whole[: len(rows)] = rows
+            room[at : at + whole.numel()] = tiled(whole)
     return flat
 
 
@@ -251,8 +263,8 @@ def unpack(flat: torch.Tensor, layout: Layout) -> Factors:
     room = flat[layout.start :].view(DTYPES[layout.precision])
     for layer, site, block, up in layout.places():
         at, width = block.offset + up.part * layout.rank * block.inputs, up.end - up.start
-        a = room[at : at + layout.rank * block.inputs].view(layout.rank, block.inputs).float()
-        b = room[up.offset : up.offset + layout.rank * width].view(layout.rank, -1).t().float()
+        a = untiled(room[at : at + layout.rank * block.inputs], layout.rank).float()
+        b = untiled(room[up.offset : up.offset + layout.rank * width], layout.rank).t().float()
         if up.scales >= 0:
             b = b * flat[up.scales : up.scales + layout.rank]
         gain = shift = None

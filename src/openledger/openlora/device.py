@@ -2,8 +2,8 @@
 
 Shapes are static, so that a step of writing requests can be captured as a CUDA graph. Keys and values stand in slots of one
 tensor on the device, and the row of a step is the number of a slot. Adapters stand in tables, one for each layout (rank bucket,
-sites, precision): a row is an adapter's flat vector, put there by one copy, and row 0 is an adapter that changes nothing. A step
-gathers from the tables by row numbers, in plain torch or in the Triton kernels of ``grouped.py``.
+sites, precision): a row is an adapter's flat vector, its factors in rows instead of tiles, and row 0 is an adapter that changes
+nothing. A step gathers from the tables by row numbers, in plain torch or in the Triton kernels of ``grouped.py``.
 
 What it does not promise is the same bits in any batch: products of a GPU's libraries depend on the number of rows.
 """
@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from openledger.openlora.decoder import Chunk
 from openledger.openlora.residents import Resident
-from openledger.openlora.shapes import DTYPES, GROUPS, SITES, Dimensions, Layout
+from openledger.openlora.shapes import DTYPES, GROUPS, SITES, Dimensions, Layout, untiled
 from openledger.primitives import InputError, ModelError
 
 _SHORTEST = 128
@@ -65,10 +65,22 @@ class _Table:
             if place == len(self.flat):
                 oldest = next(digest for digest in self.places if digest not in kept)
                 place = self.places.pop(oldest)
-            self.flat[place].copy_(resident.flat, non_blocking=True)
+            self.flat[place].copy_(self._in_rows(resident.flat))
             self.places[resident.digest] = place
         self.places.move_to_end(resident.digest)
         return place
+
+    def _in_rows(self, flat: torch.Tensor) -> torch.Tensor:
+        """The flat vector with every factor [rank, n] in rows instead of tiles."""
+        found, rank = flat.clone(), self.layout.rank
+        factors, kept = (one[self.layout.start :].view(DTYPES[self.layout.precision]) for one in (flat, found))
+        for _, _, block, up in self.layout.places():
+            for at, width in (
+                (block.offset + up.part * rank * block.inputs, block.inputs),
+                (up.offset, up.end - up.start),
+            ):
+                kept[at : at + rank * width] = untiled(factors[at : at + rank * width], rank).view(-1)
+        return found
 
     def change(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, how: Change) -> None:
         """Changes y [n, t, outputs] in place as the adapters in ``rows`` do for x [n, t, input]."""

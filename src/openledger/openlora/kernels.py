@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 _FLOAT = np.float32
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "nogil": True,
     "cache": True,
     "error_model": "numpy",
@@ -26,57 +26,39 @@ _LOG2_E, _LN2_HIGH, _LN2_LOW = _FLOAT(1.4426950408889634), _FLOAT(0.693359375), 
 _EXP = tuple(
     _FLOAT(one) for one in (1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
 )
-_AHEAD = np.int64(4096)
 _LEAST, _MOST, _ZERO, _HALF, _ONE = _FLOAT(-87), _FLOAT(88), _FLOAT(0), _FLOAT(0.5), _FLOAT(1)
 
 
 @intrinsic
-def _floats_at(_context: Any, _address: Any) -> Any:
+def floats_at(_context: Any, _address: Any) -> Any:
+    """A pointer to float32 numbers."""
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
     return types.CPointer(types.float32)(types.int64), generate
 
 
-@intrinsic
-def _like_at(_context: Any, _address: Any, like: Any) -> Any:
-    """A pointer to numbers of the type that the array ``like`` has."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(like.dtype)(types.int64, like), generate
-
-
-@intrinsic
-def _widened(_context: Any, value: Any) -> Any:
-    """float32 of a float32, of bfloat16 bits in a uint16, or of an int8 code."""
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        number = context.get_value_type(types.float32)
-        if value == types.uint16:
-            wide = builder.zext(arguments[0], ir.IntType(32))
-            return builder.bitcast(builder.shl(wide, ir.IntType(32)(16)), number)
-        return builder.sitofp(arguments[0], number) if value == types.int8 else arguments[0]
-
-    return types.float32(value), generate
+def ask_for(builder: Any, address: Any) -> None:
+    """Has the cache line at an address, which may be any, read; processors do not look ahead over the end of a page."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.inttoptr(address, byte), number(0), number(3), number(1)])
 
 
 @intrinsic
 def _prefetch(_context: Any, _address: Any) -> Any:
-    """Asks for the cache line at an address, which may be any; processors do not look ahead over the end of a page."""
+    """:func:`ask_for` in compiled loops."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [builder.inttoptr(arguments[0], byte), number(0), number(3), number(1)])
+        ask_for(builder, arguments[0])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
 
 
-@njit(inline="always", **_OPTIONS)
+@njit(inline="always", **OPTIONS)
 def _exp(x: Any) -> Any:
     """Cephes' expf, which vectorises; within 2 units in the last place."""
     x = min(max(x, _LEAST), _MOST)
@@ -89,7 +71,7 @@ def _exp(x: Any) -> Any:
     return value * np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def add_norm(x: Any, y: Any, weight: Any, epsilon: Any, out: Any) -> None:
     """Adds ``y`` to ``x`` [rows, width] in place, and writes its root-mean-square norm times ``weight`` to ``out``."""
     rows, width = x.shape
@@ -104,7 +86,7 @@ def add_norm(x: Any, y: Any, weight: Any, epsilon: Any, out: Any) -> None:
             out[row, k] = x[row, k] * scale * weight[k]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def widen(codes: Any, scales: Any, out: Any) -> None:
     """Writes int8 ``codes`` [inputs, outputs] times ``scales`` [outputs] to ``out``."""
     inputs, outputs = codes.shape
@@ -113,7 +95,7 @@ def widen(codes: Any, scales: Any, out: Any) -> None:
             out[row, k] = _FLOAT(codes[row, k]) * scales[k]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def gate(y: Any, out: Any) -> None:
     """SiLU of the left half of ``y`` [rows, 2 width] times its right half, to ``out`` [rows, width]."""
     rows, width = out.shape
@@ -123,7 +105,7 @@ def gate(y: Any, out: Any) -> None:
             out[row, k] = value / (_ONE + _exp(-value)) * y[row, width + k]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def rotate(qkv: Any, cos: Any, sin: Any, positions: Any, norms: Any, epsilon: Any, shape: Any) -> None:
     """Norms, where ``norms`` is not empty, and rotates the heads of queries and keys in place.
 
@@ -156,7 +138,7 @@ def rotate(qkv: Any, cos: Any, sin: Any, positions: Any, norms: Any, epsilon: An
                 head[half + k] = right * cos[at, half + k] + left * sin[at, half + k]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def attend(qkv: Any, caches: Any, lengths: Any, positions: Any, layer: Any, window: Any, shape: Any, out: Any) -> None:
     """Keeps each row's keys and values, and attends to all of its own that it sees.
 
@@ -182,7 +164,7 @@ def attend(qkv: Any, caches: Any, lengths: Any, positions: Any, layer: Any, wind
         at, length = positions[row], lengths[row]
         head_bytes = np.int64(4) * length * size
         place = caches[row] + 2 * layer * kv_heads * head_bytes
-        kv = carray(_floats_at(place), (2, kv_heads, length, size))
+        kv = carray(floats_at(place), (2, kv_heads, length, size))
         first = max(0, at + 1 - window) if window else 0
         for number in range(kv_heads):
             for k in range(size):
@@ -217,72 +199,3 @@ def attend(qkv: Any, caches: Any, lengths: Any, positions: Any, layer: Any, wind
                     written[k] += weight * values[t, k]
             for k in range(size):
                 written[k] /= total
-
-
-@njit(inline="always", **_OPTIONS)
-def _prefetch_all(place: Any, size: Any) -> None:
-    """Asks for as many bytes as are read at ``place`` now, of those that come a page later."""
-    for byte in range(0, size, 64):
-        _prefetch(place + _AHEAD + byte)
-
-
-@njit(**_OPTIONS)
-def change(x: Any, y: Any, adapters: Any, starts: Any, rows: Any, place: Any, ups: Any, middle: Any, like: Any) -> None:
-    """Changes rows of ``y`` by what their adapters make of ``x``: for each of the ups, gain * y + shift + x Aᵀ B.
-
-    Args:
-        x: [all rows, inputs].
-        y: [all rows, outputs], changed in place.
-        adapters: [n], addresses of flat adapters of one layout.
-        starts: [n + 1], where each one's rows begin in ``rows``.
-        rows: the rows that have an adapter.
-        place: (floats before the factors, offset of A among them, rank, a multiple of four).
-        ups: [sites, 5], :attr:`openledger.openlora.shapes.Block.columns`.
-        middle: room for [most rows of one adapter, sites * rank].
-        like: an array of the factors' type: float32, uint16 for the bits of bfloat16, int8.
-    """
-    start, offset, rank = place
-    inputs, size = x.shape[1], np.int64(like.itemsize)
-    width = rank * len(ups)
-    for number in range(len(adapters)):
-        first, last = starts[number], starts[number + 1]
-        factors = adapters[number] + np.int64(4) * start
-        a = carray(_like_at(factors + size * offset, like), (width, inputs))
-        for j in range(0, width, 4):
-            _prefetch_all(factors + size * (offset + j * inputs), 4 * size * inputs)
-            for i in range(first, last):
-                row, m = x[rows[i]], middle[i - first]
-                t0 = t1 = t2 = t3 = _ZERO
-                for k in range(inputs):
-                    t0 += row[k] * _widened(a[j, k])
-                    t1 += row[k] * _widened(a[j + 1, k])
-                    t2 += row[k] * _widened(a[j + 2, k])
-                    t3 += row[k] * _widened(a[j + 3, k])
-                m[j], m[j + 1], m[j + 2], m[j + 3] = t0, t1, t2, t3
-        for site in range(len(ups)):
-            left, right, affine, scaled = ups[site, 1], ups[site, 2], ups[site, 3], ups[site, 4]
-            outputs = right - left
-            if affine >= 0:
-                gains = carray(_floats_at(adapters[number] + np.int64(4) * affine), (2, outputs))
-                for i in range(first, last):
-                    out = y[rows[i], left:right]
-                    for k in range(outputs):
-                        out[k] = out[k] * gains[0, k] + gains[1, k]
-            if scaled >= 0:
-                scales = carray(_floats_at(adapters[number] + np.int64(4) * scaled), (rank,))
-                for i in range(first, last):
-                    for j in range(rank):
-                        middle[i - first, site * rank + j] *= scales[j]
-            b = carray(_like_at(factors + size * ups[site, 0], like), (rank, outputs))
-            for j in range(0, rank, 4):
-                _prefetch_all(factors + size * (ups[site, 0] + j * outputs), 4 * size * outputs)
-                for i in range(first, last):
-                    out = y[rows[i], left:right]
-                    m = middle[i - first, site * rank + j : site * rank + j + 4]
-                    for k in range(outputs):
-                        out[k] += (
-                            m[0] * _widened(b[j, k])
-                            + m[1] * _widened(b[j + 1, k])
-                            + m[2] * _widened(b[j + 2, k])
-                            + m[3] * _widened(b[j + 3, k])
-                        )

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from openledger.openlora import kernels, metrics
+from openledger.openlora import metrics
+from openledger.openlora.adapter_kernel import change
 from openledger.openlora.adapters import StoredAdapter
 from openledger.openlora.memory import floats
 from openledger.openlora.shapes import GROUPS, Layout
@@ -157,7 +158,7 @@ class Deltas:
                 place = (one.layout.start, block.offset, one.layout.rank)
                 rows = (one.addresses, one.starts, one.rows)
                 like = _LIKE[one.layout.precision]
-                kernels.change(x.numpy(), y.numpy(), *rows, place, block.columns, one.middle, like)
+                change(x.numpy(), y.numpy(), *rows, place, block.columns, one.middle, like)
 
 
 @dataclass(frozen=True)
