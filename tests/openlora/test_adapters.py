@@ -212,3 +212,19 @@ def test_any_damage_is_an_error_of_ours_or_harmless(
     except OpenLedgerError:
         return
     assert torch.isfinite(stored.open()).all()
+
+
+def test_factors_that_bfloat16_holds_are_kept_in_it_without_rounding(tmp_path: Path) -> None:
+    folder = write(tmp_path / "short", rank=4)
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file({name: one.bfloat16() for name, one in weights.items()}, folder / "adapter_model.safetensors")
+    kept, exact = store(tmp_path).take(folder), store(tmp_path).take(write(tmp_path / "long", rank=4))
+    assert (kept.layout.precision, exact.layout.precision) == ("bfloat16", "float32")
+    assert 2 * kept.layout.size == exact.layout.size
+    for (layer, site), change in unpack(kept.open(), kept.layout).items():
+        name = f"base_model.model.model.layers.{layer}.{MODULES[site]}"
+        assert torch.equal(change.a, weights[f"{name}.lora_A.weight"].bfloat16().float())
+        assert torch.equal(change.b, 2 * weights[f"{name}.lora_B.weight"].bfloat16().float())
+    odd = write(tmp_path / "odd", rank=4, lora_alpha=5)
+    save_file({name: one.bfloat16() for name, one in weights.items()}, odd / "adapter_model.safetensors")
+    assert store(tmp_path).take(odd).layout.precision == "float32"
