@@ -16,10 +16,10 @@ import torch
 from openledger.models import BaseModel, pinned
 from openledger.openlora import AdapterLimits, Engine, EngineLimits, Sampling
 from openledger.openlora.adapters import AdapterStore
-from openledger.openlora.decoder import Chunk
-from openledger.openlora.device import DeviceDecoder, gathered
+from openledger.openlora.decoder import Chunk, Decoder
+from openledger.openlora.device import DeviceDecoder, Route, TorchProducts
 from openledger.openlora.residents import Resident, ResidentAdapters
-from openledger.primitives import InputError, ModelError
+from openledger.primitives import ModelError
 from tests.openlora.models import ALL, ARCHITECTURES, random_adapter, random_base
 
 PROMPT = [(37 * number + 11) % 4000 + 5 for number in range(75)]
@@ -38,14 +38,14 @@ def device_decoder(base: BaseModel, slots: int = 4) -> DeviceDecoder:
     return DeviceDecoder(base.model, slots=slots, length=256, most_rows=128)
 
 
-def resident(folder: Path, decoder: DeviceDecoder, **limits: Any) -> Resident:
+def resident(folder: Path, decoder: DeviceDecoder | Decoder, **limits: Any) -> Resident:
     store = AdapterStore(folder.parent / "store", decoder.dimensions, "0x", AdapterLimits(**limits), decoder.linear)
     found = ResidentAdapters(1 << 30, 1 << 30).take(store.take(folder))
     assert found is not None
     return found
 
 
-def together(decoder: DeviceDecoder, adapters: list[Resident | None]) -> torch.Tensor:
+def together(decoder: DeviceDecoder | Decoder, adapters: list[Resident | None]) -> torch.Tensor:
     """Logits after the prompt and each next token, [adapters, 1 + len(THEN), vocabulary]; one request for each adapter."""
     caches = [decoder.new_cache(256) for _ in adapters]
     steps = []
@@ -54,10 +54,10 @@ def together(decoder: DeviceDecoder, adapters: list[Resident | None]) -> torch.T
         logits = decoder.run(
             [Chunk(tokens, start, cache, one, wanted=end == 75) for cache, one in zip(caches, adapters, strict=True)]
         )
-    steps.append(logits)
+    steps.append(logits.clone())
     for place, token in enumerate(THEN):
         chunks = [Chunk((token,), 75 + place, cache, one) for cache, one in zip(caches, adapters, strict=True)]
-        steps.append(decoder.run(chunks))
+        steps.append(decoder.run(chunks).clone())
     return torch.stack(steps, dim=1)
 
 
@@ -135,11 +135,25 @@ def test_a_base_in_bfloat16_runs_on_the_torch_decoder_only(tmp_path: Path) -> No
     base.model.to(torch.bfloat16)
     with pytest.raises(ModelError, match="float32 on a CPU"):
         Engine(base)
-    with pytest.raises(InputError, match="bfloat16"):
-        Engine(base, EngineLimits(decoder="torch", weights="int8"))
-    with Engine(base, EngineLimits(batch=2, decoder="torch", slot=128)) as engine:
-        engine.add("a", tmp_path / "a")
-        assert len(engine.complete("a", PROMPT, Sampling(max_tokens=4)).token_ids) == 4
+    for weights in ("float32", "int8"):
+        limits = EngineLimits(batch=2, decoder="torch", slot=128, weights=weights)  # type: ignore[arg-type]
+        with Engine(base, limits) as engine:
+            engine.add("a", tmp_path / "a")
+            assert len(engine.complete("a", PROMPT, Sampling(max_tokens=4)).token_ids) == 4
+
+
+@pytest.mark.parametrize("name", ["llama with biases", "qwen 3", "smollm: tied embeddings"])
+def test_int8_weights_give_the_logits_of_the_compiled_decoders_int8_weights(name: str, tmp_path: Path) -> None:
+    base = random_base(name)
+    random_adapter(base, tmp_path / "a", use_dora=True)
+    compiled = Decoder(base.model, most_rows=128, weights="int8")
+    decoder = DeviceDecoder(base.model, slots=4, length=256, most_rows=128, weights="int8")
+    with pinned(), torch.inference_mode():
+        for site in ("k", "gate", "head"):
+            layer = base.model.config.num_hidden_layers if site == "head" else 1
+            assert torch.equal(decoder.linear(layer, site)[0], compiled.linear(layer, site)[0])
+        ours, right = (together(one, [None, resident(tmp_path / "a", one)]) for one in (decoder, compiled))
+        assert close(ours, right)
 
 
 @needs_triton
@@ -148,32 +162,52 @@ def test_a_base_in_bfloat16_runs_on_the_torch_decoder_only(tmp_path: Path) -> No
     ("rank", "dtype"), [(4, torch.float32), (32, torch.float32), (8, torch.bfloat16), (16, torch.int8)]
 )
 def test_the_triton_kernels_compute_what_torch_computes(tokens: int, rank: int, dtype: torch.dtype) -> None:
-    from openledger.openlora.grouped import grouped
+    from openledger.openlora.grouped import TritonProducts
 
     generator = torch.Generator().manual_seed(0)
-    table, n, inputs, outputs = 7, 5, 150, 90
+    table, n, inputs, outputs = 7, 40, 150, 90
     flat = torch.randn(table, rank * (inputs + outputs) + 32, generator=generator) * (30 if dtype == torch.int8 else 1)
     flat[0] = 0
     factors = flat.to(dtype)
     a = factors[:, : rank * inputs].unflatten(1, (rank, inputs))
     b = factors[:, rank * inputs : rank * (inputs + outputs)].unflatten(1, (rank, outputs))
     scales = torch.rand(table, rank, generator=generator) if dtype == torch.int8 else None
-    x, rows = torch.randn(n, tokens, inputs, generator=generator), torch.tensor([3, 0, 6, 3, 1])
-    found = grouped(x, a, b, rows, scales)
-    assert close(found, gathered(x, a, b, rows, scales))
+    # One adapter has more tokens than a block, some have one, and some requests have none.
+    x, rows = torch.randn(n, tokens, inputs, generator=generator), torch.tensor([3, 0, 6, 3, 1, *[4, 0, 4, 4, 5] * 7])
+    route = Route.of(rows, tokens)
+    found = TritonProducts().change(x, a, b, route, scales)
+    assert close(found, TorchProducts().change(x, a, b, route, scales))
     assert not found[1].any()
 
 
 @needs_triton
+@pytest.mark.parametrize(("tokens", "dtype"), [(1, torch.float32), (21, torch.float32), (3, torch.bfloat16)])
+def test_the_triton_kernel_of_int8_weights_computes_what_torch_computes(tokens: int, dtype: torch.dtype) -> None:
+    from openledger.openlora.grouped import TritonProducts
+
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(-127, 128, (90, 150), generator=generator).to(torch.int8)
+    scales, x = torch.rand(90, generator=generator), torch.randn(5, tokens, 150, generator=generator).to(dtype)
+    found, right = TritonProducts().coded(x, codes, scales), TorchProducts().coded(x.float(), codes, scales)
+    assert float((found.float() - right).abs().max() / right.abs().max()) < (1e-5 if dtype == torch.float32 else 1e-2)
+
+
+@needs_triton
 def test_the_decoder_runs_with_the_triton_kernels(tmp_path: Path) -> None:
-    from openledger.openlora.grouped import grouped
+    from openledger.openlora.grouped import TritonProducts
 
     base = random_base("qwen 2")
     oracle = random_adapter(base, tmp_path / "a", use_dora=True)
-    decoder = DeviceDecoder(base.model, slots=2, length=256, most_rows=128, change=grouped)
+    sizes: dict[str, Any] = {"slots": 2, "length": 256, "most_rows": 128}
+    decoder = DeviceDecoder(base.model, **sizes, products=TritonProducts())
     with pinned(), torch.inference_mode():
         right = oracle(torch.tensor([PROMPT + THEN])).logits[0, len(PROMPT) - 1 :]
         assert close(together(decoder, [resident(tmp_path / "a", decoder), None])[0], right)
+        coded, plain = (
+            DeviceDecoder(base.model, **sizes, weights="int8", products=products)
+            for products in (TritonProducts(), TorchProducts())
+        )
+        assert close(together(coded, [None, None]), together(plain, [None, None]))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

@@ -3,7 +3,9 @@
 Shapes are static, so that a step of writing requests can be captured as a CUDA graph. Keys and values stand in slots of one
 tensor on the device, and the row of a step is the number of a slot. Adapters stand in tables, one for each layout (rank bucket,
 sites, precision): a row is an adapter's flat vector, its factors in rows instead of tiles, and row 0 is an adapter that changes
-nothing. A step gathers from the tables by row numbers, in plain torch or in the Triton kernels of ``grouped.py``.
+nothing. A step computes with the tables by row numbers, in plain torch or in the Triton kernels of ``grouped.py``, which take the
+tokens in the order of their adapters. The base's linear layers are held as they are, or as int8 codes with a scale for each
+output.
 
 What it does not promise is the same bits in any batch: products of a GPU's libraries depend on the number of rows.
 """
@@ -14,7 +16,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
@@ -22,23 +24,63 @@ from torch.nn import functional
 from openledger.openlora.decoder import Chunk
 from openledger.openlora.residents import Resident
 from openledger.openlora.shapes import DTYPES, GROUPS, SITES, Dimensions, Layout, untiled
+from openledger.openlora.weights import Kind
 from openledger.primitives import InputError, ModelError
 
 _SHORTEST = 128
 """Keys are read up to a power of two from here, and rows up to a power of two."""
 
-Change = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
-"""(x [n, t, input], A [table, r, input], B [table, r, output], rows [n], scales [table, r] or None) → x Aᵀ B, [n, t, output]."""
+
+@dataclass(frozen=True)
+class Route:
+    """Which adapters the tokens of a pass over n requests with t tokens each have.
+
+    Attributes:
+        rows: [n], each request's row of the table; 0 for none.
+        places: [3, n * t]: the tokens in the order of their rows, those rows, and the place in the order at which each one's row
+            begins.
+    """
+
+    rows: torch.Tensor
+    places: torch.Tensor
+
+    @classmethod
+    def of(cls, rows: torch.Tensor, tokens: int) -> Route:
+        """Of requests with so many tokens each."""
+        ordered, order = torch.sort(rows.repeat_interleave(tokens), stable=True)
+        return cls(rows, torch.stack((order, ordered, torch.searchsorted(ordered, ordered))))
 
 
-def gathered(
-    x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, rows: torch.Tensor, scales: torch.Tensor | None
-) -> torch.Tensor:
-    """:data:`Change` in plain torch: the factors of the rows are gathered."""
-    middle = torch.bmm(x, a[rows].to(x.dtype).transpose(1, 2))
-    if scales is not None:
-        middle = middle * scales[rows][:, None].to(x.dtype)
-    return torch.bmm(middle, b[rows].to(x.dtype))
+class Products(Protocol):
+    """What is multiplied."""
+
+    def change(
+        self, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, route: Route, scales: torch.Tensor | None
+    ) -> torch.Tensor:
+        """(x [n, t, input], A [table, r, input], B [table, r, output], rows, scales [table, r]) → x Aᵀ B, [n, t, output]."""
+        ...
+
+    def coded(self, x: torch.Tensor, codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+        """(x [n, t, input], int8 codes [output, input], scales [output]) → [n, t, output]."""
+        ...
+
+
+class TorchProducts:
+    """:class:`Products` in plain torch: the factors of the rows are gathered, and codes widened."""
+
+    def change(
+        self, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, route: Route, scales: torch.Tensor | None
+    ) -> torch.Tensor:
+        """See :class:`Products`."""
+        rows = route.rows
+        middle = torch.bmm(x, a[rows].to(x.dtype).transpose(1, 2))
+        if scales is not None:
+            middle = middle * scales[rows][:, None].to(x.dtype)
+        return torch.bmm(middle, b[rows].to(x.dtype))
+
+    def coded(self, x: torch.Tensor, codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+        """See :class:`Products`."""
+        return functional.linear(x, codes.to(x.dtype)) * scales.to(x.dtype)
 
 
 @dataclass(eq=False)
@@ -82,8 +124,10 @@ class _Table:
                 kept[at : at + rank * width] = untiled(factors[at : at + rank * width], rank).view(-1)
         return found
 
-    def change(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, how: Change) -> None:
-        """Changes y [n, t, outputs] in place as the adapters in ``rows`` do for x [n, t, input]."""
+    def change(
+        self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor, route: Route, products: Products
+    ) -> None:
+        """Changes y [n, t, outputs] in place as each request's adapter does for x [n, t, input]."""
         block = self.layout.blocks.get((layer, group))
         if block is None:
             return
@@ -94,10 +138,10 @@ class _Table:
             b = factors[:, up.offset : up.offset + rank * width].view(-1, rank, width)
             out = y[..., up.start : up.end]
             if up.affine >= 0:
-                affine = self.flat[rows, up.affine : up.affine + 2 * width].view(len(rows), 2, 1, width).to(y.dtype)
+                affine = self.flat[route.rows, up.affine : up.affine + 2 * width].view(len(x), 2, 1, width).to(y.dtype)
                 out.mul_(affine[:, 0]).add_(affine[:, 1])
             scales = self.flat[:, up.scales : up.scales + rank] if up.scales >= 0 else None
-            out.add_(how(x, a, b, rows, scales))
+            out.add_(products.change(x, a, b, route, scales))
 
 
 @dataclass(frozen=True)
@@ -129,7 +173,8 @@ class DeviceDecoder:
         slots: most requests with keys and values.
         length: positions of each; at most the model's context.
         most_rows: tokens of one turn.
-        change: what computes the adapters' products; :func:`gathered`, or on a CUDA device the Triton kernels, if left out.
+        weights: how the linear layers are held; int8 in a half of bfloat16's memory, which rounds them.
+        products: what multiplies; :class:`TorchProducts`, or on a CUDA device the Triton kernels, if left out.
 
     Attributes:
         dimensions: its sizes.
@@ -139,7 +184,16 @@ class DeviceDecoder:
         cache_step: positions in which a cache is measured out: a whole slot.
     """
 
-    def __init__(self, model: Any, *, slots: int, length: int, most_rows: int, change: Change | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        slots: int,
+        length: int,
+        most_rows: int,
+        weights: Kind = "float32",
+        products: Products | None = None,
+    ) -> None:
         config, parts = model.config, model.model
         self.dimensions = size = Dimensions.of(config)
         self.context = self.cache_step = min(length, int(config.max_position_embeddings))
@@ -148,8 +202,8 @@ class DeviceDecoder:
         self._device, dtype = self._embedding.device, self._embedding.dtype
         self.token_bytes = size.kv_floats * dtype.itemsize
         self._epsilon = float(config.rms_norm_eps)
-        self._layers = [_layer(layer, config) for layer in parts.layers]
-        self._head = _Fused.of(model.lm_head)
+        self._layers = [_layer(layer, config, weights) for layer in parts.layers]
+        self._head = _Fused.of(weights, model.lm_head)
         self._norm = parts.norm.weight.detach()
         with torch.inference_mode():
             cos, sin = parts.rotary_emb(self._embedding, torch.arange(self.context, device=self._device)[None])
@@ -165,7 +219,7 @@ class DeviceDecoder:
         self.forget()
         self._tables: dict[Layout, _Table] = {}
         self._graphs: dict[Any, _Graph] = {}
-        self._change = change or _best(self._device)
+        self._products = products or _best(self._device)
 
     def new_cache(self, length: int) -> torch.Tensor:
         """A free slot: [layers, 2, kv heads, length, head size]. It is free again when nothing refers to this tensor.
@@ -193,7 +247,7 @@ class DeviceDecoder:
                 held = self._head if group == "head" else self._layers[layer].groups[group]
                 part = slice(start, start + self.dimensions.site(site)[1])
                 bias = None if held.bias is None else held.bias[part].float().cpu()
-                return held.weight[part].float().cpu(), bias
+                return held.wide(part).cpu(), bias
         raise InputError(f"the decoder has no site {site!r}; it has {', '.join(SITES)}")
 
     @torch.inference_mode()
@@ -290,9 +344,10 @@ class DeviceDecoder:
         }
         x = functional.embedding(step.tokens, self._embedding)
         slots = slice(step.first, step.first + n)
+        routes = {layout: Route.of(rows, t) for layout, rows in step.rows.items()}
         for number, layer in enumerate(self._layers):
             h = self._normed(x, layer.norm)
-            qkv = self._linear(layer.qkv, number, "attention", h, step).view(n, t, -1, size.head_size)
+            qkv = self._linear(layer.qkv, number, "attention", h, routes).view(n, t, -1, size.head_size)
             q, k, v = torch.split(qkv, [size.heads, size.kv_heads, size.kv_heads], dim=2)
             if layer.q_norm is not None:
                 q, k = self._normed(q, layer.q_norm), self._normed(k, layer.k_norm)
@@ -306,18 +361,26 @@ class DeviceDecoder:
                 enable_gqa=True,
             )
             attended = attended.transpose(1, 2).reshape(n, t, -1)
-            x = x + self._linear(layer.output, number, "output", attended, step)
-            gate, up = self._linear(layer.gate_up, number, "gate_up", self._normed(x, layer.mlp_norm), step).chunk(
+            x = x + self._linear(layer.output, number, "output", attended, routes)
+            gate, up = self._linear(layer.gate_up, number, "gate_up", self._normed(x, layer.mlp_norm), routes).chunk(
                 2, dim=-1
             )
-            x = x + self._linear(layer.down, number, "down", functional.silu(gate) * up, step)
+            x = x + self._linear(layer.down, number, "down", functional.silu(gate) * up, routes)
         last = self._normed(x[:, -1:], self._norm)
-        return self._linear(self._head, size.layers, "head", last, step)[:, 0]
+        last_routes = routes if t == 1 else {layout: Route.of(rows, 1) for layout, rows in step.rows.items()}
+        return self._linear(self._head, size.layers, "head", last, last_routes)[:, 0]
 
-    def _linear(self, held: _Fused, layer: int, group: str, x: torch.Tensor, step: _Step) -> torch.Tensor:
-        y = functional.linear(x, held.weight, held.bias)
-        for layout, rows in step.rows.items():
-            self._tables[layout].change(layer, group, x, y, rows, self._change)
+    def _linear(
+        self, held: _Fused, layer: int, group: str, x: torch.Tensor, routes: dict[Layout, Route]
+    ) -> torch.Tensor:
+        if held.scales is None:
+            y = functional.linear(x, held.weight, held.bias)
+        else:
+            y = self._products.coded(x, held.weight, held.scales)
+            if held.bias is not None:
+                y += held.bias
+        for layout, route in routes.items():
+            self._tables[layout].change(layer, group, x, y, route, self._products)
         return y
 
     def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -355,13 +418,19 @@ class _Graph:
 
 @dataclass(frozen=True)
 class _Fused:
-    """Linear layers with the same input: weight [outputs, input], bias [outputs] or None."""
+    """Linear layers with the same input: weight [outputs, input], bias [outputs]; scales [outputs] if it is int8 codes."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
+    scales: torch.Tensor | None
+
+    def wide(self, part: slice) -> torch.Tensor:
+        """The weights [outputs, input] of some of the outputs in float32."""
+        weight = self.weight[part].float()
+        return weight if self.scales is None else weight * self.scales[part, None]
 
     @classmethod
-    def of(cls, *linears: Any) -> _Fused:
+    def of(cls, kind: Kind, *linears: Any) -> _Fused:
         weight = (
             linears[0].weight.detach() if len(linears) == 1 else torch.cat([one.weight.detach() for one in linears])
         )
@@ -369,7 +438,10 @@ class _Fused:
         if any(one.bias is not None for one in linears):
             none = [one.weight.new_zeros(len(one.weight)) if one.bias is None else one.bias.detach() for one in linears]
             bias = torch.cat(none)
-        return cls(weight, bias)
+        if kind == "float32":
+            return cls(weight, bias, None)
+        scales = weight.float().abs().amax(dim=1).clamp_min(1e-12) / 127
+        return cls((weight.float() / scales[:, None]).round().to(torch.int8), bias, scales)
 
 
 @dataclass(frozen=True)
@@ -389,20 +461,20 @@ class _Layer:
         return {"attention": self.qkv, "output": self.output, "gate_up": self.gate_up, "down": self.down}
 
 
-def _layer(layer: Any, config: Any) -> _Layer:
+def _layer(layer: Any, config: Any, weights: Kind) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     everywhere = config.sliding_window if config.model_type == "mistral" else None
     normed = hasattr(attention, "q_norm")
     norm = layer.input_layernorm.weight.detach()
     return _Layer(
         norm=norm,
-        qkv=_Fused.of(attention.q_proj, attention.k_proj, attention.v_proj),
+        qkv=_Fused.of(weights, attention.q_proj, attention.k_proj, attention.v_proj),
         q_norm=attention.q_norm.weight.detach() if normed else None,
         k_norm=attention.k_norm.weight.detach() if normed else norm,
-        output=_Fused.of(attention.o_proj),
+        output=_Fused.of(weights, attention.o_proj),
         mlp_norm=layer.post_attention_layernorm.weight.detach(),
-        gate_up=_Fused.of(mlp.gate_proj, mlp.up_proj),
-        down=_Fused.of(mlp.down_proj),
+        gate_up=_Fused.of(weights, mlp.gate_proj, mlp.up_proj),
+        down=_Fused.of(weights, mlp.down_proj),
         window=int(getattr(attention, "sliding_window", everywhere) or 0),
     )
 
@@ -417,9 +489,9 @@ def _power(number: int, least: int) -> int:
     return max(least, 1 << (number - 1).bit_length())
 
 
-def _best(device: torch.device) -> Change:
+def _best(device: torch.device) -> Products:
     if device.type != "cuda":
-        return gathered
-    from openledger.openlora.grouped import grouped
+        return TorchProducts()
+    from openledger.openlora.grouped import TritonProducts
 
-    return grouped
+    return TritonProducts()

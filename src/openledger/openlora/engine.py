@@ -397,9 +397,7 @@ def _decoder(model: Any, limits: EngineLimits) -> Decoder | DeviceDecoder:
     rows = max(limits.batch, limits.chunk)
     if limits.decoder == "compiled" or (limits.decoder == "auto" and model.device.type == "cpu"):
         return Decoder(model, most_rows=rows, weights=limits.weights)
-    if limits.weights != "float32":
-        raise InputError("int8 weights are for the compiled decoder; load the base in bfloat16 for torch")
-    return DeviceDecoder(model, slots=limits.batch, length=limits.slot, most_rows=4 * rows)
+    return DeviceDecoder(model, slots=limits.batch, length=limits.slot, most_rows=4 * rows, weights=limits.weights)
 
 
 def check_name(name: str, taken: Container[str]) -> None:

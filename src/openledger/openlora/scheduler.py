@@ -56,7 +56,8 @@ class EngineLimits:
         kv_bytes: bytes of keys and values of running requests.
         prefix_bytes: bytes of keys and values kept for prompts that begin alike.
         chunk: tokens of a prompt that are read at once; part of what makes an answer reproducible bit by bit.
-        weights: how the base's weights are held: float32, or int8 in a quarter of the memory, which rounds them.
+        weights: how the base's weights are held: float32 (with ``torch``, as they were loaded), or int8 in a quarter of the
+            memory, which rounds them.
         decoder: ``compiled`` for CPUs, the same bits in any batch; ``torch`` for any device, with ``batch`` slots of ``slot``
             positions for keys and values; ``auto`` takes torch where the base is not on a CPU.
         slot: see there.
