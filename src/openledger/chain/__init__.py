@@ -19,6 +19,8 @@ from openledger.chain.devchain import DEFAULT_CHAIN_ID, DevChain
 from openledger.chain.front import Front
 from openledger.chain.indexer import ChainEvent, Indexer
 from openledger.chain.roles import Role
+from openledger.chain.signatures import is_signed_by
+from openledger.chain.unsigned import UnsignedTransaction
 from openledger.chain.wallet import KeyStore
 
 __all__ = [
@@ -37,8 +39,10 @@ __all__ = [
     "Indexer",
     "KeyStore",
     "Role",
+    "UnsignedTransaction",
     "decode_revert",
     "deploy",
+    "is_signed_by",
     "load_artifact",
     "parameter_key",
 ]

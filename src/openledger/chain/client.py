@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
+from eth_typing import ChecksumAddress
 from eth_utils.address import to_checksum_address
 from web3 import Web3
 from web3.contract import Contract
@@ -27,6 +28,7 @@ from web3.types import EventData, TxParams, TxReceipt, Wei
 
 from openledger.chain.artifacts import Artifact, error_types, load_artifact
 from openledger.chain.deployment import Deployment
+from openledger.chain.unsigned import UnsignedTransaction
 from openledger.primitives import (
     TOTAL_SUPPLY,
     ChainError,
@@ -217,21 +219,82 @@ class Chain:
             )
         return found
 
-    def _transact(self, wallet: LocalAccount, fields: TxParams, value: int) -> TxReceipt:
-        params: TxParams = {**fields, "from": wallet.address, "value": Wei(value), "chainId": self.chain_id, "type": 2}
+    def prepare(self, sender: str, call: ContractFunction, value: int = 0) -> UnsignedTransaction:
+        """A contract call with ``value`` wei for the sender's own wallet to sign and send; nothing is sent here.
+
+        Raises:
+            RevertError: the contract would refuse.
+            ChainError: the sender cannot pay value and gas.
+        """
+        target: TxParams = {"to": call.address, "data": call._encode_transaction_data()}
+        params = self._params(to_checksum_address(sender), target, value)
         try:
-            if "gas" not in params:
-                estimate = self.ask(lambda: self.w3.eth.estimate_gas(params, "pending"))
-                params["gas"] = estimate + estimate * _GAS_MARGIN_PERCENT // 100 + _GAS_MARGIN
-            if "maxFeePerGas" not in params:
-                base_fee, tip = self._fees()
-                params["maxPriorityFeePerGas"] = Wei(tip)
-                params["maxFeePerGas"] = Wei(2 * base_fee + tip)
+            self._price(params)
+        except ChainError as error:
+            raise self._told(error, params) from error
+        gas, fee = int(params["gas"]), int(params["maxFeePerGas"])
+        if self.balance(sender) < value + gas * fee:
+            raise ChainError(self._short_of_funds(params))
+        return UnsignedTransaction(
+            chain_id=self.chain_id,
+            sender=str(params["from"]),
+            to=str(params["to"]),
+            data=from_hex(str(params["data"])),
+            value=value,
+            gas=gas,
+            max_fee_per_gas=fee,
+            max_priority_fee_per_gas=int(params["maxPriorityFeePerGas"]),
+        )
+
+    def outcome(self, transaction: UnsignedTransaction, name: str) -> TxReceipt:
+        """Waits for the block of a prepared transaction that a wallet says it sent as ``name`` (its hash).
+
+        Raises:
+            InputError: the name is no hash, or that of another transaction than the prepared one.
+            RevertError: the contract refused in its block.
+            ChainError: it is in no block in time.
+        """
+        digest = from_hex(name, 32)
+        receipt = self._await(digest)
+        sent = self.ask(lambda: self.w3.eth.get_transaction(to_hex(digest)))  # type: ignore[arg-type]
+        found = (sent["from"], sent["to"], bytes(sent["input"]), int(sent["value"]))
+        if found != (transaction.sender, transaction.to, transaction.data, transaction.value):
+            raise InputError(f"transaction {name} is another one than was prepared; look at it in your wallet")
+        if receipt["status"] != 1:
+            keys = ("from", "to", "input", "value", "gas")
+            params = {("data" if key == "input" else key): sent[key] for key in keys}  # type: ignore[literal-required]
+            self._explain(params, receipt)  # type: ignore[arg-type]
+        return receipt
+
+    def _params(self, sender: ChecksumAddress, fields: TxParams, value: int) -> TxParams:
+        return {**fields, "from": sender, "value": Wei(value), "chainId": self.chain_id, "type": 2}
+
+    def _price(self, params: TxParams) -> None:
+        """Adds gas and fees that are not set yet."""
+        if "gas" not in params:
+            estimate = self.ask(lambda: self.w3.eth.estimate_gas(params, "pending"))
+            params["gas"] = estimate + estimate * _GAS_MARGIN_PERCENT // 100 + _GAS_MARGIN
+        if "maxFeePerGas" not in params:
+            base_fee, tip = self._fees()
+            params["maxPriorityFeePerGas"] = Wei(tip)
+            params["maxFeePerGas"] = Wei(2 * base_fee + tip)
+
+    def _told(self, error: ChainError, params: TxParams) -> ChainError:
+        """The error with both amounts where the sender cannot pay."""
+        if not isinstance(error, RevertError) and "insufficient funds" in str(error).lower():
+            return ChainError(self._short_of_funds(params))
+        return error
+
+    def _transact(self, wallet: LocalAccount, fields: TxParams, value: int) -> TxReceipt:
+        params = self._params(to_checksum_address(wallet.address), fields, value)
+        try:
+            self._price(params)
             name = self._submit(wallet, params)
         except ChainError as error:
-            if not isinstance(error, RevertError) and "insufficient funds" in str(error).lower():
-                raise ChainError(self._short_of_funds(params)) from error
-            raise
+            told = self._told(error, params)
+            if told is error:
+                raise
+            raise told from error
         try:
             receipt = self._await(name)
         finally:

@@ -106,8 +106,11 @@ class Front:
                 )
             )
         socket = partial(self._socket, frozenset(origins))
-        routes = [Route("/", self._endpoint, methods=["POST"]), WebSocketRoute("/", socket)]
-        return Starlette(routes=routes, middleware=middleware)
+        return Starlette(routes=[self.route("/"), WebSocketRoute("/", socket)], middleware=middleware)
+
+    def route(self, path: str) -> Route:
+        """Requests over HTTP at a path of a larger application, which checks the host that they name."""
+        return Route(path, self._endpoint, methods=["POST"], include_in_schema=False)
 
     async def answer(self, message: Any, subscriber: Subscriber | None = None) -> Any:
         """The answer to a parsed request or batch; None if it held notifications only.

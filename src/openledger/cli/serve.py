@@ -28,7 +28,7 @@ def up(
     The first start sets the network up: it deploys the contracts, has a Datanet reviewed, and trains a model on it.
     """
     from openledger.node.founding import founding
-    from openledger.node.server import Server
+    from openledger.node.server import RPC, Server
     from openledger.ui import register
     from openledger.ui.access import SIGN_IN
 
@@ -50,9 +50,7 @@ def up(
         console.print(f"  act on the pages {_sign_in(server.url + SIGN_IN, server)}", soft_wrap=True)
         console.print(f"  OpenAI API       {server.url}/v1   [dim](key: openledger key create)[/]")
         console.print(f"  API reference    {server.url}/api/docs")
-        console.print(
-            f"  chain (JSON-RPC) {server.node.devchain.rpc_url}   [dim]chain id {server.node.chain.chain_id}[/]"
-        )
+        console.print(f"  chain (JSON-RPC) {server.url}{RPC}   [dim]chain id {server.node.chain.chain_id}[/]")
         console.print(f"  state            {settings.home}\n[dim]Ctrl-C stops it; nothing is lost.[/]")
         stop.wait()
         console.print("stopping …")

@@ -125,6 +125,30 @@ class SignedContribution:
     signature: bytes
 
 
+def draft_contribution(
+    terms: Terms,
+    records: Sequence[Record],
+    contributor: str,
+    *,
+    datanet: int,
+    nonce: int,
+    licence: str,
+    intended_use: str,
+    time: int,
+) -> tuple[Manifest, Contribution]:
+    """The manifest and the message that ``contributor`` has to sign; arguments and errors as :func:`build_contribution`."""
+    manifest = Manifest(
+        datanet=datanet,
+        contributor=to_checksum_address(contributor),
+        licence=licence,
+        intended_use=intended_use,
+        time=time,
+        records=tuple(records),
+    )
+    check_manifest(manifest, terms)
+    return manifest, _message(manifest, nonce)
+
+
 def build_contribution(
     terms: Terms,
     records: Sequence[Record],
@@ -153,16 +177,16 @@ def build_contribution(
     Raises:
         InputError: no record, too many, a record twice, a malformed row, a licence that is not allowed.
     """
-    manifest = Manifest(
+    manifest, message = draft_contribution(
+        terms,
+        records,
+        contributor.address,
         datanet=datanet,
-        contributor=to_checksum_address(contributor.address),
+        nonce=nonce,
         licence=licence,
         intended_use=intended_use,
         time=time,
-        records=tuple(records),
     )
-    check_manifest(manifest, terms)
-    message = _message(manifest, nonce)
     return SignedContribution(manifest, message, sign(message, domain, contributor))
 
 

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
+from web3.contract.contract import ContractFunction
 from web3.logs import DISCARD
 from web3.types import TxReceipt
 
@@ -20,7 +21,7 @@ from openledger.datanets.contribution import Manifest, SignedContribution, recor
 from openledger.datanets.review import Ballot, pack_bitmap, unpack_bitmap
 from openledger.datanets.terms import Terms
 from openledger.datanets.versions import Outcome, Version
-from openledger.primitives import InputError, MerkleTree, VerificationError, keccak, to_hex
+from openledger.primitives import Contribution, InputError, MerkleTree, VerificationError, keccak, to_hex
 
 _REGISTRY, _APPEALS = "DatanetRegistry", "ReviewAppeals"
 
@@ -162,9 +163,17 @@ def submit_contribution(chain: Chain, payer: LocalAccount, signed: SignedContrib
     Raises:
         RevertError: a nonce that was used, a wrong bond, no such Datanet, another's signature.
     """
-    message = signed.message
-    call = chain.contract(_REGISTRY).functions.submit(message.as_tuple(), signed.signature)
-    receipt = chain.send(payer, call, value=bond_of(chain, message.count))
+    call = submission_call(chain, signed.message, signed.signature)
+    return submitted_in(chain, chain.send(payer, call, value=bond_of(chain, signed.message.count)))
+
+
+def submission_call(chain: Chain, message: Contribution, signature: bytes) -> ContractFunction:
+    """The call that puts a signed contribution on the chain; its value is :func:`bond_of` the count."""
+    return chain.contract(_REGISTRY).functions.submit(message.as_tuple(), signature)
+
+
+def submitted_in(chain: Chain, receipt: TxReceipt) -> int:
+    """The id of the contribution that a transaction submitted."""
     return int(_event(chain, receipt, "ContributionSubmitted")["id"])
 
 

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
+from web3.contract.contract import ContractFunction
 from web3.exceptions import Web3Exception
 from web3.logs import DISCARD
 
@@ -108,6 +109,22 @@ class VotingPower:
     balance: int
     votes: int
     delegate: str
+
+
+def proposal_number(text: str) -> int:
+    """A proposal's id from its decimal text.
+
+    Raises:
+        InputError: it is no number.
+    """
+    if not text.isdecimal():
+        raise InputError(f"{text!r} is no proposal's id; it is the number that `openledger gov list --json` shows")
+    return int(text)
+
+
+def vote_call(chain: Chain, number: int, support: Support, reason: str = "") -> ContractFunction:
+    """The call that casts the caller's votes."""
+    return chain.contract(GOVERNOR).functions.castVoteWithReason(number, int(support), reason)
 
 
 def wrap(chain: Chain, wallet: LocalAccount, amount: int) -> None:
@@ -219,7 +236,7 @@ def vote(chain: Chain, wallet: LocalAccount, number: int, support: Support, reas
         RevertError: ``GovernorUnexpectedProposalState`` outside the voting period, ``GovernorAlreadyCastVote``.
     """
     governor = chain.contract(GOVERNOR)
-    receipt = chain.send(wallet, governor.functions.castVoteWithReason(number, int(support), reason))
+    receipt = chain.send(wallet, vote_call(chain, number, support, reason))
     events = governor.events.VoteCast().process_receipt(receipt, errors=DISCARD)
     return int(events[0]["args"]["weight"])
 

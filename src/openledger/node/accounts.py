@@ -51,13 +51,13 @@ class Accounts:
             InputError: there is no such role.
             RevertError: ``StakeBelowMinimum``.
         """
-        call = self._chain.contract(_STAKES).functions.stake(int(_role(role)))
+        call = self._chain.contract(_STAKES).functions.stake(int(read_role(role)))
         self._chain.send(self._keys.find(account), call, value=amount)
         return self.stake_of(account, role)
 
     def unstake(self, account: str, role: str, amount: int) -> views.StakeRow:
         """Asks ``amount`` wei of a stake back; it can be withdrawn after the unbonding time and be slashed until then."""
-        call = self._chain.contract(_STAKES).functions.requestUnstake(int(_role(role)), amount)
+        call = self._chain.contract(_STAKES).functions.requestUnstake(int(read_role(role)), amount)
         self._chain.send(self._keys.find(account), call)
         return self.stake_of(account, role)
 
@@ -67,13 +67,13 @@ class Accounts:
         Raises:
             RevertError: ``StillUnbonding``, ``NothingToWithdraw``.
         """
-        call = self._chain.contract(_STAKES).functions.withdraw(int(_role(role)))
+        call = self._chain.contract(_STAKES).functions.withdraw(int(read_role(role)))
         self._chain.send(self._keys.find(account), call)
         return self.stake_of(account, role)
 
     def stake_of(self, account: str, role: str) -> views.StakeRow:
         """What an account has staked in a role."""
-        functions, number = self._chain.contract(_STAKES).functions, int(_role(role))
+        functions, number = self._chain.contract(_STAKES).functions, int(read_role(role))
         address = to_checksum_address(account) if is_address(account) else self._keys.address(account)
         leaving, release = self._chain.call(functions.unbondingOf(number, address))
         return views.StakeRow(
@@ -86,7 +86,12 @@ class Accounts:
         )
 
 
-def _role(name: str) -> Role:
+def read_role(name: str) -> Role:
+    """A role by its name in small letters.
+
+    Raises:
+        InputError: there is no such role.
+    """
     try:
         return Role[name.upper()]
     except KeyError:

@@ -22,17 +22,18 @@ from openledger.datanets import (
     Record,
     Reviewer,
     ReviewItem,
+    SignedContribution,
     Terms,
     Tombstone,
     Version,
     anchor_version,
-    build_contribution,
     build_version,
     commit,
     contribution_entry,
     create_datanet,
     data_card,
     datanet_owner,
+    draft_contribution,
     end_round,
     fill_ballot,
     finalise,
@@ -50,7 +51,7 @@ from openledger.datanets import (
 )
 from openledger.node.library import Library
 from openledger.node.people import SETTLER
-from openledger.primitives import ChainError, InputError, NotFoundError, from_hex, to_hex
+from openledger.primitives import ChainError, Contribution, InputError, NotFoundError, from_hex, sign, to_hex
 from openledger.storage import BlobStore, Database, VerdictRecord
 
 INTENDED_USE = "training and evaluating language models"
@@ -74,6 +75,15 @@ class Submitted:
 
     id: int
     records: tuple[Record, ...]
+    report: GateReport
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A contribution that nobody has signed yet, and what the gate said of it."""
+
+    manifest: Manifest
+    message: Contribution
     report: GateReport
 
 
@@ -126,21 +136,32 @@ class Curation:
             InputError: a row is malformed or the licence not allowed; nothing was sent.
             RevertError: the chain refused, for example an account that cannot pay the bond.
         """
-        wallet, terms = self._keys.wallet(account), self.terms(datanet)
-        signed = build_contribution(
+        wallet = self._keys.wallet(account)
+        draft = self.draft(datanet, wallet.address, records, licence)
+        signature = sign(draft.message, self._chain.domain("DatanetRegistry"), wallet)
+        self._blobs.put(draft.manifest.canonical)
+        signed = SignedContribution(draft.manifest, draft.message, signature)
+        return Submitted(submit_contribution(self._chain, wallet, signed), tuple(records), draft.report)
+
+    def draft(self, datanet: int, contributor: str, records: Sequence[Record], licence: str) -> Draft:
+        """What ``contributor`` would have to sign to contribute the records, and what the gate says of them.
+
+        Raises:
+            InputError: a row is malformed or the licence not allowed.
+            NotFoundError: there is no such Datanet.
+        """
+        terms = self.terms(datanet)
+        manifest, message = draft_contribution(
             terms,
             records,
-            wallet,
-            self._chain.domain("DatanetRegistry"),
+            contributor,
             datanet=datanet,
-            nonce=next_nonce(self._chain, wallet.address),
+            nonce=next_nonce(self._chain, contributor),
             licence=licence,
             intended_use=INTENDED_USE,
             time=self._chain.time(),
         )
-        report = self._inspect(datanet, terms, signed.manifest, None)
-        self._blobs.put(signed.manifest.canonical)
-        return Submitted(submit_contribution(self._chain, wallet, signed), tuple(records), report)
+        return Draft(manifest, message, self._inspect(datanet, terms, manifest, None))
 
     def review(self, contribution: int, *, challengeable: bool = False) -> None:
         """Draws the jury and has the jurors whose keys this node holds judge, commit, reveal; then ends the round.

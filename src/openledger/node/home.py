@@ -7,6 +7,7 @@ home/
   chain/          the embedded chain's journal and snapshots
   keys/           the keys that this node holds, readable by the owner alone
   operator.token  lets local commands act with those keys, readable by the owner alone
+  wallet.secret   what sessions of people's own wallets are made from, readable by the owner alone
   node.json       where the running node answers
   founded.json    written last when the network was set up; without it the folder is unfinished
 """
@@ -87,7 +88,7 @@ class Home:
             InputError: the folder holds what no network wrote; it is left alone.
         """
         ours = {"node.sqlite", "node.sqlite-wal", "node.sqlite-shm", "blobs", "private", "chain", "keys", "work",
-                "operator.token", "node.json", "founded.json", ".lock", "deployment.json"}  # fmt: skip
+                "operator.token", "wallet.secret", "node.json", "founded.json", ".lock", "deployment.json"}  # fmt: skip
         foreign = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours)
         if foreign:
             raise InputError(
@@ -109,6 +110,10 @@ class Home:
             ConfigurationError: it cannot be read, as this is not the node's owner.
         """
         return token_in(self.path / "operator.token")
+
+    def wallet_secret(self) -> str:
+        """What sessions and session keys of people's own wallets are made from, made on first use; errors as above."""
+        return token_in(self.path / "wallet.secret")
 
     def announce(self, url: str) -> None:
         """Writes where the node answers."""

@@ -113,6 +113,11 @@ class Reader:
                 return self._contribution_row(item)
         raise NotFoundError(f"no contribution {number} on this chain")
 
+    def contributions_of(self, contributor: str) -> list[tuple[int, views.ContributionRow]]:
+        """A contributor's contributions with the Datanet of each, newest first."""
+        found = [item for item in self.library.contributions() if item.contributor == contributor]
+        return [(item.datanet, self._contribution_row(item)) for item in reversed(found)]
+
     def records(
         self, datanet: int, text: str = "", status: str = "", contributor: str = "", offset: int = 0, limit: int = 50
     ) -> tuple[list[views.RecordView], int]:
@@ -332,12 +337,17 @@ class Reader:
         rows, total = self._receipts.page(offset, limit)
         return [self._receipt_row(row) for row in rows], total
 
-    def receipt(self, name: str) -> views.ReceiptView:
-        """One receipt with everything that explains it."""
+    def receipts_of(self, consumer: str, offset: int = 0, limit: int = 50) -> tuple[list[views.ReceiptRow], int]:
+        """A consumer's own receipts with what they asked, newest first, and how many there are; for that consumer only."""
+        rows, total = self._receipts.page(offset, limit, consumer)
+        return [self._receipt_row(row, consumer) for row in rows], total
+
+    def receipt(self, name: str, viewer: str = "") -> views.ReceiptView:
+        """One receipt with everything that explains it; what was not published only if its consumer is the ``viewer``."""
         row = self._receipts.find(name)
         body = ReceiptBody.from_json(row.body)
         explanation, _, _ = self._receipts.explanation(row)
-        if not self._blobs.has(body.private_hash):
+        if not self._may_see(body, viewer):
             explanation = replace(explanation, tokens=(), spans=(), retrieved=())
         contributors: Counter[str] = Counter()
         for record, ppm in body.shares:
@@ -348,7 +358,7 @@ class Reader:
         text = "".join(explanation.tokens)
         batch = self._batch_of(body)
         return views.ReceiptView(
-            row=self._receipt_row(row),
+            row=self._receipt_row(row, viewer),
             consumer=self.party(body.receipt.consumer),
             host=self.party(body.receipt.host),
             prompt_tokens=body.receipt.prompt_tokens,
@@ -414,9 +424,9 @@ class Reader:
             score=score,
         )
 
-    def _receipt_row(self, row: ReceiptRecord) -> views.ReceiptRow:
+    def _receipt_row(self, row: ReceiptRecord, viewer: str = "") -> views.ReceiptRow:
         body = ReceiptBody.from_json(row.body)
-        asked, output = self._opened(body)
+        asked, output = self._opened(body, viewer)
         contributors: Counter[str] = Counter()
         for record, ppm in body.shares:
             contributors[self.library.find(record).contribution.contributor] += ppm
@@ -437,9 +447,13 @@ class Reader:
             status=self._status(body),
         )
 
-    def _opened(self, body: ReceiptBody) -> tuple[str, str]:
-        """(question, answer) for everyone to see: only where the consumer agreed to publish them."""
-        if not self._blobs.has(body.private_hash):
+    def _may_see(self, body: ReceiptBody, viewer: str) -> bool:
+        """Whether prompt and answer are the viewer's own, or were published."""
+        return viewer == body.receipt.consumer or self._blobs.has(body.private_hash)
+
+    def _opened(self, body: ReceiptBody, viewer: str) -> tuple[str, str]:
+        """(question, answer) as far as the viewer may see them."""
+        if not self._may_see(body, viewer):
             return PRIVATE, PRIVATE
         private = self._receipts.private_of(body)
         prompt = private.prompt

@@ -26,6 +26,8 @@ Page = Callable[[FastAPI, Node], None]
 """Adds the pages to the application (:func:`openledger.ui.register`)."""
 
 
+RPC = "/rpc"
+"""Where wallets reach the chain; it stays over restarts, as the address of the chain's own front does not."""
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -57,6 +59,7 @@ def make_app(node: Node, page: Page | None = None) -> FastAPI:
     def metrics() -> Response:
         return Response(node.metrics(), media_type=CONTENT_TYPE_LATEST)
 
+    app.router.routes.append(node.devchain.front.route(RPC))
     if page is not None:
         page(app, node)
     return app

@@ -34,7 +34,9 @@ from openledger.node.reading import Reader
 from openledger.node.serving import Shelf
 from openledger.node.settings import Settings
 from openledger.node.settling import Settled, Settler
+from openledger.node.signing_in import SigningIn
 from openledger.node.training import Trainer
+from openledger.node.wallets import WalletDesk
 from openledger.openlora import Piece
 from openledger.primitives import InputError, NotFoundError, format_open
 from openledger.settlement import (
@@ -129,6 +131,38 @@ class Node:
         self.home.release()
 
     # ---- parts -----------------------------------------------------------------------------------------------
+
+    @property
+    def public_url(self) -> str:
+        """The address under which people reach the pages; empty where it is the one that the server binds to."""
+        return self.settings.public_url
+
+    @property
+    def chain_id(self) -> int:
+        """The chain's EIP-155 id."""
+        return self.chain.chain_id
+
+    @cached_property
+    def signing_in(self) -> SigningIn:
+        """Knows people by their own wallets."""
+        return SigningIn(self.chain, self.home.wallet_secret())
+
+    @cached_property
+    def wallets(self) -> WalletDesk:
+        """The acts of people with their own wallets."""
+        return WalletDesk(
+            self.chain,
+            self.blobs,
+            self.database,
+            self.reader,
+            self.curation,
+            self.accounts,
+            self.escrow,
+            self.book,
+            lambda: self.inference,
+            self.home.wallet_secret(),
+            self.host.address,
+        )
 
     @cached_property
     def receipts_store(self) -> DatabaseReceiptStore:
@@ -349,9 +383,9 @@ class Node:
         """Receipts, newest first, and how many there are."""
         return self.reader.receipts(offset, limit)
 
-    def receipt(self, name: str) -> views.ReceiptView:
-        """One receipt with its explanation."""
-        return self.reader.receipt(name)
+    def receipt(self, name: str, viewer: str = "") -> views.ReceiptView:
+        """One receipt with its explanation; what was not published only if the ``viewer`` is its consumer."""
+        return self.reader.receipt(name, viewer)
 
     def receipt_body(self, name: str) -> dict[str, Any]:
         """The public body of a receipt."""
@@ -378,12 +412,7 @@ class Node:
     def contribute(self, datanet: int, account: str, records: list[Record], licence: str) -> views.Submission:
         """Submits records as an account of this node, and tells what the gate noticed."""
         submitted = self.curation.contribute(datanet, account, records, licence)
-        findings = [
-            views.GateFinding(row, finding.check, finding.severity, finding.message)
-            for row, found in enumerate(submitted.report.findings, 1)
-            for finding in found
-        ]
-        return views.Submission(submitted.id, len(records), findings)
+        return views.Submission(submitted.id, len(records), views.gate_findings(submitted.report))
 
     def review(self, contribution: int, *, challengeable: bool = False) -> views.ContributionRow:
         """Has a contribution judged by the reviewers whose keys this node holds; see :meth:`Curation.review`."""
@@ -546,11 +575,11 @@ class Node:
         if support.upper() not in governance.Support.__members__:
             raise InputError(f"{support!r} is no vote; say for, against or abstain")
         wallet = self.keys.find(voter)
-        governance.vote(self.chain, wallet, _proposal_number(proposal), governance.Support[support.upper()])
+        governance.vote(self.chain, wallet, governance.proposal_number(proposal), governance.Support[support.upper()])
 
     def proposal_state(self, proposal: str) -> str:
         """Where a proposal stands."""
-        return governance.state(self.chain, _proposal_number(proposal)).name.lower()
+        return governance.state(self.chain, governance.proposal_number(proposal)).name.lower()
 
     def execute(self, proposal: str) -> str:
         """Queues a proposal that passed, or executes one whose delay is over; returns its new state.
@@ -558,7 +587,7 @@ class Node:
         Raises:
             InputError: it neither passed nor is queued.
         """
-        number = _proposal_number(proposal)
+        number = governance.proposal_number(proposal)
         state = governance.state(self.chain, number)
         if state is governance.ProposalState.SUCCEEDED:
             governance.queue(self.chain, self.host, number)
@@ -599,9 +628,3 @@ class Node:
             self._duties.append(Duty("the market", watch, serve, self._stop))
         if self.settings.answer_disputes:
             self._duties.append(Duty("disputes", watch, attend, self._stop))
-
-
-def _proposal_number(text: str) -> int:
-    if not text.isdecimal():
-        raise InputError(f"{text!r} is no proposal's id; it is the number that `openledger gov list --json` shows")
-    return int(text)

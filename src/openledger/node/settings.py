@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="address that the page and API bind to")
     port: int = Field(8600, ge=0, le=65535, description="port of the page and API; 0 takes a free one")
+    public_url: str = Field(
+        "",
+        description="address under which people reach the pages, such as https://open.example; empty is the address that it "
+        "binds to. Behind a proxy, wallets can sign in and reach the chain only where this is set",
+    )
     database_url: str = Field("", description="SQLAlchemy URL; empty is SQLite in the home folder")
     blobs_url: str = Field("", description="fsspec URL of the public blobs; empty is a folder in the home folder")
     base: str = Field("", description="base model by folder or hub id; empty is the one that ships with OpenLedger")

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import PlainSerializer
+
+if TYPE_CHECKING:
+    from openledger.datanets import GateReport
 
 Wei = Annotated[int, PlainSerializer(str, return_type=str, when_used="json")]
 """An amount of wei; a decimal string in JSON, where numbers lose digits."""
@@ -181,6 +184,15 @@ class GateFinding:
     message: str
 
 
+def gate_findings(report: GateReport) -> list[GateFinding]:
+    """What the gate noticed, row by row."""
+    return [
+        GateFinding(row, finding.check, finding.severity, finding.message)
+        for row, found in enumerate(report.findings, 1)
+        for finding in found
+    ]
+
+
 @dataclass(frozen=True)
 class Submission:
     """A contribution that was just submitted."""
@@ -188,6 +200,51 @@ class Submission:
     id: int
     count: int
     findings: list[GateFinding]
+
+
+@dataclass(frozen=True)
+class SessionKeyRow:
+    """What the key that this node holds for an account may spend of its deposit, in wei; ``cap`` 0 where it was never allowed."""
+
+    address: str
+    cap: Wei
+    spent: Wei
+    owed: Wei
+    """Promised to this node's host and not collected yet."""
+    expiry: int
+
+    @property
+    def left(self) -> int:
+        """Wei that it may still spend."""
+        return max(0, self.cap - self.spent - self.owed)
+
+
+@dataclass(frozen=True)
+class FundsView:
+    """What pays an account's questions: its deposit in wei, and what this node may spend of it."""
+
+    deposit: Wei
+    session: SessionKeyRow
+
+
+@dataclass(frozen=True)
+class AccountView:
+    """What one account holds, is owed and has done. Receipts hold what it asked, so that this is for the account alone."""
+
+    party: Party
+    balance: Wei
+    funds: FundsView
+    gopen: Wei
+    votes: Wei
+    delegate: Party | None
+    earned: Wei
+    claimed: Wei
+    stakes: list[StakeRow]
+    contributions: list[tuple[int, ContributionRow]]
+    """(Datanet, contribution), newest first."""
+    reviews: list[tuple[int, VerdictRow]]
+    """(contribution, verdict) of what it judged."""
+    receipts: list[ReceiptRow]
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from eth_keys.constants import SECPK1_N
 from eth_utils.address import is_address, to_checksum_address
 
 from openledger.primitives.errors import InputError, SignatureError
-from openledger.primitives.hashing import keccak
+from openledger.primitives.hashing import keccak, to_hex
 
-_DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+_DOMAIN_NAME, _DOMAIN_VERSION = "OpenLedger", "1"
+_DOMAIN_MEMBERS = {"name": "string", "version": "string", "chainId": "uint256", "verifyingContract": "address"}
+_DOMAIN_TYPE = keccak(f"EIP712Domain({','.join(f'{kind} {name}' for name, kind in _DOMAIN_MEMBERS.items())})".encode())
 
 
 class Signer(Protocol):
@@ -41,7 +43,13 @@ class Domain:
         return keccak(
             encode(
                 ["bytes32", "bytes32", "bytes32", "uint256", "address"],
-                [_DOMAIN_TYPE, keccak(b"OpenLedger"), keccak(b"1"), self.chain_id, self.verifying_contract],
+                [
+                    _DOMAIN_TYPE,
+                    keccak(_DOMAIN_NAME.encode()),
+                    keccak(_DOMAIN_VERSION.encode()),
+                    self.chain_id,
+                    self.verifying_contract,
+                ],
             )
         )
 
@@ -77,6 +85,26 @@ class _TypedMessage:
     def digest(self, domain: Domain) -> bytes:
         """What is signed: ``keccak256(0x1901 ‖ domain separator ‖ struct hash)``, 32 bytes."""
         return keccak(b"\x19\x01", domain.separator(), self.struct_hash())
+
+    def typed_data(self, domain: Domain) -> dict[str, Any]:
+        """The message as a wallet's ``eth_signTypedData_v4`` takes it; integers are decimal strings, bytes hex."""
+        name = type(self).__name__
+        kinds = {_camel(field.name): kind for field, kind in zip(fields(self), self.SOLIDITY, strict=True)}  # type: ignore[arg-type]
+        values = (to_hex(value) if isinstance(value, bytes) else str(value) for value in self.as_tuple())
+        return {
+            "types": {
+                "EIP712Domain": [{"name": key, "type": kind} for key, kind in _DOMAIN_MEMBERS.items()],
+                name: [{"name": key, "type": kind} for key, kind in kinds.items()],
+            },
+            "primaryType": name,
+            "domain": {
+                "name": _DOMAIN_NAME,
+                "version": _DOMAIN_VERSION,
+                "chainId": str(domain.chain_id),
+                "verifyingContract": domain.verifying_contract,
+            },
+            "message": dict(zip(kinds, values, strict=True)),
+        }
 
     def as_tuple(self) -> tuple[Any, ...]:
         """The members in order, as a contract call takes the struct."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from eth_account.signers.local import LocalAccount
+from web3.contract.contract import ContractFunction
 from web3.logs import DISCARD
+from web3.types import TxReceipt
 
 from openledger.chain import Chain
 from openledger.primitives import (
@@ -138,6 +140,25 @@ def active_payouts(chain: Chain, blobs: Blobs) -> Payouts:
     return load_document(blobs, root.data_hash).payouts
 
 
+def claim_call(chain: Chain, account: str, payouts: Payouts, *, to: str | None = None) -> ContractFunction:
+    """The call that claims for ``account``; arguments and errors as :func:`claim`.
+
+    Raises:
+        InputError: the account has earned nothing.
+        NotFoundError: there is nothing more to claim.
+    """
+    earned = payouts.earned(account)
+    if earned == 0:
+        raise InputError(f"{account} has earned nothing yet; there is nothing to claim")
+    functions = chain.contract(DISTRIBUTOR).functions
+    if int(chain.call(functions.claimed(account))) >= earned:
+        raise NotFoundError(f"{account} has claimed all of its {format_open(earned)} OPEN; wait for the next payout")
+    proof = payouts.proof(account)
+    if to is None:
+        return functions.claim(account, earned, proof)
+    return functions.claimTo(account, to, earned, proof)
+
+
 def claim(chain: Chain, wallet: LocalAccount, account: str, payouts: Payouts, *, to: str | None = None) -> int:
     """Pays the holder of ``account`` what it has earned under the active root and not drawn; returns wei. ``wallet`` pays
     the gas. With ``to`` the money goes there, and ``wallet`` must be the account's holder or claimer.
@@ -147,20 +168,13 @@ def claim(chain: Chain, wallet: LocalAccount, account: str, payouts: Payouts, *,
         NotFoundError: there is nothing more to claim; nothing was sent.
         RevertError: the distributor refused, for example ``InvalidProof`` for payouts that are not the active root's.
     """
-    earned = payouts.earned(account)
-    if earned == 0:
-        raise InputError(f"{account} has earned nothing yet; there is nothing to claim")
-    distributor = chain.contract(DISTRIBUTOR)
-    drawn = int(chain.call(distributor.functions.claimed(account)))
-    if drawn >= earned:
-        raise NotFoundError(f"{account} has claimed all of its {format_open(earned)} OPEN; wait for the next payout")
-    proof = payouts.proof(account)
-    if to is None:
-        call = distributor.functions.claim(account, earned, proof)
-    else:
-        call = distributor.functions.claimTo(account, to, earned, proof)
-    receipt = chain.send(wallet, call)
-    return int(distributor.events.Claimed().process_receipt(receipt, errors=DISCARD)[0]["args"]["amount"])
+    return claimed_in(chain, chain.send(wallet, claim_call(chain, account, payouts, to=to)))
+
+
+def claimed_in(chain: Chain, receipt: TxReceipt) -> int:
+    """What the transaction of a claim paid, in wei."""
+    events = chain.contract(DISTRIBUTOR).events.Claimed().process_receipt(receipt, errors=DISCARD)
+    return int(events[0]["args"]["amount"])
 
 
 def holder_of(chain: Chain, account: str) -> str:

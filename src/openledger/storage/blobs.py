@@ -75,6 +75,19 @@ class BlobStore:
         """Whether a blob of that hash is stored."""
         return bool(self._filesystem.exists(self._path(digest)))
 
+    def remove(self, digest: bytes) -> None:
+        """Forgets a blob of that hash, if there is one.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
+        try:
+            self._filesystem.rm_file(self._path(digest))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"could not remove blob {to_hex(digest)} from {self.location}: {error}") from error
+
     def get(self, digest: bytes) -> bytes:
         """The bytes whose keccak-256 is ``digest``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 
 from openledger.primitives import NotFoundError, from_hex, to_hex
 from openledger.settlement import PrivateBody, ReceiptBody, SignedVoucher
@@ -125,11 +125,14 @@ class DatabaseReceiptStore:
             raise NotFoundError(f"no receipt {name!r} here; `openledger receipt list` shows those that there are")
         return found[0]
 
-    def page(self, offset: int, limit: int) -> tuple[list[ReceiptRecord], int]:
-        """``limit`` receipts from ``offset`` on, newest first, and how many there are."""
+    def page(self, offset: int, limit: int, consumer: str = "") -> tuple[list[ReceiptRecord], int]:
+        """``limit`` receipts from ``offset`` on, newest first, and how many there are; of all consumers or of one."""
+        whose = ReceiptRecord.consumer == consumer if consumer else true()
         with self._database.session() as session:
-            total = session.scalar(select(func.count()).select_from(ReceiptRecord)) or 0
-            rows = select(ReceiptRecord).order_by(ReceiptRecord.sequence.desc()).offset(offset).limit(limit)
+            total = session.scalar(select(func.count()).select_from(ReceiptRecord).where(whose)) or 0
+            rows = (
+                select(ReceiptRecord).where(whose).order_by(ReceiptRecord.sequence.desc()).offset(offset).limit(limit)
+            )
             return list(session.scalars(rows)), total
 
     def bodies(self, first: int, count: int | None = None) -> list[ReceiptBody]:

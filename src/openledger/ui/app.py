@@ -62,10 +62,12 @@ def _versioned(name: str) -> str:
 def register(app: FastAPI, node: Views) -> None:
     """Adds every page to a FastAPI application. Call it last, and once in a process: the pages take every path left.
 
-    Reading is open to whoever reaches the server; acts need the operator's token (:mod:`openledger.ui.access`).
+    Reading is open to whoever reaches the server; acts need the operator's token or one's own wallet
+    (:mod:`openledger.ui.access`).
     """
     pages_app.add_static_files(_STATIC_URL, _STATIC)
     ui.add_head_html(f'<script src="{_versioned("openledger.js")}"></script>', shared=True)
+    ui.add_head_html(f'<script type="module" src="{_versioned("wallet.js")}"></script>', shared=True)
     ui.add_head_html(f'<link rel="stylesheet" href="{_versioned("openledger.css")}">', shared=True)
     ui.add_head_html(
         '<meta name="description" content="Whose data shaped each answer, and what they were paid">', shared=True

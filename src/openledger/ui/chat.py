@@ -17,6 +17,8 @@ from openledger.ui.pages.receipts import contributor_shares, receipt_link
 from openledger.ui.parts import error_line, show_amount
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from openledger.ui.views_protocol import Views
 
 _log = logging.getLogger(__name__)
@@ -27,10 +29,17 @@ _LOOKED_UP = 3
 
 
 class Chat:
-    """A chat with one model, drawn where it is made. Each question is answered in the light of those before it."""
+    """A chat with one model, drawn where it is made. Each question is answered in the light of those before it.
 
-    def __init__(self, node: Views, model_name: str) -> None:
+    Args:
+        node: answers.
+        model_name: the model's name.
+        account: the account whose deposit pays, by its own wallet; empty for this node's consumer account.
+    """
+
+    def __init__(self, node: Views, model_name: str, account: str = "") -> None:
         self._node = node
+        self._account = account
         self._model_name = model_name
         self._messages: list[dict[str, str]] = []
         with div("chat"):
@@ -49,6 +58,8 @@ class Chat:
                     span("Send")
                 self._send.on("click", self._ask, args=[])
             self._look_up = ui.checkbox(f"Look up {_LOOKED_UP} records for it").props("dense")
+            self._publish = ui.checkbox("Publish question and answer, so that anyone can recompute the receipt")
+            self._publish.props("dense").set_visibility(bool(account))
 
     async def _ask(self) -> None:
         question = (self._question.value or "").strip()
@@ -79,7 +90,14 @@ class Chat:
         messages = [*self._messages, {"role": "user", "content": question}]
         text, top_k = "", _LOOKED_UP if self._look_up.value else 0
         receipt = None
-        async for piece in stream(lambda: self._node.chat(self._model_name, messages, top_k)):
+        publish = bool(self._publish.value)
+
+        def ask() -> Iterator[str | ReceiptRow]:
+            if self._account:
+                return self._node.wallets.chat(self._account, self._model_name, messages, top_k, publish)
+            return self._node.chat(self._model_name, messages, top_k)
+
+        async for piece in stream(ask):
             if isinstance(piece, ReceiptRow):
                 receipt = piece
             else:
@@ -97,7 +115,7 @@ class Chat:
                     span("Fee", "muted")
                     show_amount(receipt.fee)
             shares = div()
-        view = await asyncio.to_thread(self._node.receipt, receipt.id)
+        view = await asyncio.to_thread(self._node.receipt, receipt.id, self._account)
         with shares:
             contributor_shares(view.contributors, view.row.residual_ppm)
 

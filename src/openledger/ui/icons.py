@@ -33,6 +33,7 @@ _PATHS = {
     "back": '<path d="M19 12H5M11 6l-6 6 6 6"/>',
     "lock": '<rect x="5" y="10.5" width="14" height="9.5" rx="2"/><path d="M8.5 10.5V7.5a3.5 3.5 0 0 1 7 0v3"/>',
     "key": '<circle cx="8" cy="14.5" r="4"/><path d="M11 11.7L19.5 3.5M16 7l2.8 2.8M13.8 9.2l2 2"/>',
+    "wallet": '<rect x="3.5" y="6" width="17" height="13" rx="2.5"/><path d="M3.5 10h17M15.5 14.5h2"/>',
     "send": '<path d="M4.5 12L20 4.5 15.5 20l-3.5-6.2z"/><path d="M12 13.8L20 4.5"/>',
     "shield": '<path d="M12 3l7.5 2.8v5.4c0 4.6-3 8-7.5 9.8-4.5-1.8-7.5-5.2-7.5-9.8V5.8z"/><path d="M8.6 12l2.4 2.4 4.4-4.8"/>',
     "empty": '<path d="M4 13.5L6.5 5h11L20 13.5V19H4z"/><path d="M4 13.5h5l1 2.2h4l1-2.2h5"/>',

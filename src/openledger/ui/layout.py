@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, ParamSpec
 from nicegui import ui
 
 from openledger.primitives import InputError, NotFoundError, OpenLedgerError
-from openledger.ui.access import SIGN_IN, may_act
+from openledger.ui.access import SIGN_IN, may_act, wallet_account
 from openledger.ui.dom import Tag, button, div, link, span
+from openledger.ui.formatting import short_hash
 from openledger.ui.icons import icon, mark
 from openledger.ui.loading import UNEXPECTED, PageLeft
 from openledger.ui.parts import error_line, notice, page_head
@@ -100,7 +101,7 @@ def frame(node: Views, section: str) -> Iterator[None]:
                         icon(name)
                         span(title, "label")
             with div("sidebar-foot"):
-                _operator_button(may_act(node))
+                _identity(node)
                 _theme_button("plain")
                 with button(classes="plain", aria_label="Fold the navigation", data_rail_toggle=""):
                     icon("collapse")
@@ -119,9 +120,15 @@ def _theme_button(classes: str) -> None:
             span("Dark theme", "label when-dark")
 
 
-def _operator_button(signed_in: bool) -> None:
-    if not signed_in:
-        with link("", SIGN_IN, "plain", aria_label="Sign in as operator"):
+def _identity(node: Views) -> None:
+    """Who is signed in, and the way in or out."""
+    account = wallet_account(node)
+    if account is not None:
+        with link("", "/wallet", "plain", aria_label="Your account", data_wallet_account=account):
+            icon("wallet")
+            span(short_hash(account), "label")
+    if account is None and not may_act(node):
+        with link("", SIGN_IN, "plain", aria_label="Sign in"):
             icon("key")
             span("Sign in", "label")
         return
@@ -132,7 +139,8 @@ def _operator_button(signed_in: bool) -> None:
         span("Sign out", "label")
 
 
-def ask_to_sign_in(what: str) -> None:
-    """Says that an act needs the operator's token, with the way to sign in."""
-    with notice(f"To {what}, sign in with this node's operator token."):
+def ask_to_sign_in(what: str, *, wallet: bool = False) -> None:
+    """Says that an act needs the operator's token, or as well one's own ``wallet``, with the way to sign in."""
+    ways = "your own wallet or this node's operator token" if wallet else "this node's operator token"
+    with notice(f"To {what}, sign in with {ways}."):
         link("Sign in", SIGN_IN)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 from nicegui import ui
@@ -74,16 +74,24 @@ async def refill(container: Tag, read: Callable[P, T], *args: P.args, **kwargs: 
 
 async def act(trigger: Tag, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
     """What ``call`` returns; meanwhile the button that set it off is busy. A failure is told and gives None."""
+    return await attempt(trigger, lambda: asyncio.to_thread(call, *args, **kwargs))
+
+
+async def attempt(trigger: Tag, work: Callable[[], Awaitable[T]]) -> T | None:
+    """What the awaited ``work`` returns; meanwhile the button is busy. A failure is told and gives None."""
     if trigger.props.get("aria-busy") == "true":
         return None
     trigger.props["aria-busy"] = "true"
+    client = ui.context.client
     try:
-        return await asyncio.to_thread(call, *args, **kwargs)
+        return await work()
     except OpenLedgerError as error:
-        tell_failure(str(error))
+        with client:
+            tell_failure(str(error))
     except Exception:
         _log.exception("an act from the pages failed")
-        tell_failure(UNEXPECTED)
+        with client:
+            tell_failure(UNEXPECTED)
     finally:
         if not trigger.is_deleted:
             trigger.props["aria-busy"] = "false"

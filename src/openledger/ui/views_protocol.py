@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from openledger.datanets import Record
+    from openledger.node.signing_in import SigningIn
     from openledger.node.views import (
         Check,
         ContradictionRow,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         TrainingProgress,
         VersionRow,
     )
+    from openledger.node.wallets import WalletDesk
     from openledger.studio import ApiKey
 
 
@@ -35,6 +37,26 @@ class Views(Protocol):
     @property
     def operator_token(self) -> str:
         """The secret that unlocks the acts on the pages (and in the HTTP API)."""
+        ...
+
+    @property
+    def public_url(self) -> str:
+        """The address under which people reach the pages; empty where it is the one that the server binds to."""
+        ...
+
+    @property
+    def chain_id(self) -> int:
+        """The chain's EIP-155 id."""
+        ...
+
+    @property
+    def signing_in(self) -> SigningIn:
+        """Knows people by their own wallets."""
+        ...
+
+    @property
+    def wallets(self) -> WalletDesk:
+        """The acts of people with their own wallets."""
         ...
 
     def overview(self) -> Overview:
@@ -75,8 +97,8 @@ class Views(Protocol):
         """Receipts, newest first, and how many there are in all."""
         ...
 
-    def receipt(self, name: str, /) -> ReceiptView:
-        """One receipt with its explanation."""
+    def receipt(self, name: str, viewer: str = "", /) -> ReceiptView:
+        """One receipt with its explanation; what was not published only if the account ``viewer`` is its consumer."""
         ...
 
     def verify(self, name: str, /) -> list[Check]:

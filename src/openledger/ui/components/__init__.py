@@ -1,4 +1,5 @@
-"""Elements with a part of their own in the browser: relative times, charts in the theme's colours, the influence heatmap."""
+"""Elements with a part of their own in the browser: relative times, charts in the theme's colours, the influence
+heatmap, the wallets that the browser has."""
 
 from __future__ import annotations
 
@@ -24,6 +25,10 @@ class Timestamp(Element, component="timestamp.js"):
         super().__init__()
         self.props["at"] = seconds
         self.props["exact"] = exact_time(seconds)
+
+
+class WalletList(Element, component="wallet_list.js"):
+    """The wallets that the browser has, each a button that signs in with it."""
 
 
 class Chart(Element, component="themed_chart.js"):

@@ -12,6 +12,7 @@ from openledger.ui.pages import (
     records,
     sign_in,
     supply,
+    wallet,
 )
 
 ALL = tuple(
@@ -28,6 +29,7 @@ ALL = tuple(
         supply,
         governance,
         sign_in,
+        wallet,
     )
 )
 """What registers every page of a node."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from openledger.ui.formatting import plural
 from openledger.ui.layout import ask_to_sign_in, page
 from openledger.ui.loading import act, fetch, tell
 from openledger.ui.parts import Column, badge, card, empty, error_line, page_head, table
+from openledger.ui.wallet import Wallet
 
 if TYPE_CHECKING:
     from openledger.ui.views_protocol import Views
@@ -41,19 +43,24 @@ def register(node: Views) -> None:
             pass
         with div("columns wide-left"):
             with card("Your rows"):
-                if may_act(node):
-                    _Form(node, view)
+                wallet = Wallet.here(node)
+                if may_act(node) or wallet is not None:
+                    _Form(node, view, wallet)
                 else:
-                    ask_to_sign_in("contribute with an account of this node")
+                    ask_to_sign_in("contribute", wallet=True)
             with card("What a row looks like", "One JSON object a line, a JSON list, a CSV or a Parquet file."):
                 _example(examples)
 
 
 class _Form:
-    """A file of rows, an account, a licence; then what the gate noticed, and the review."""
+    """A file of rows, an account, a licence; then what the gate noticed, and the review.
 
-    def __init__(self, node: Views, view: DatanetView) -> None:
+    The account is one of this node's, by its name, or that of the person's own wallet.
+    """
+
+    def __init__(self, node: Views, view: DatanetView, wallet: Wallet | None) -> None:
         self._node = node
+        self._wallet = wallet
         self._datanet = view.row.id
         self._records: list[Record] = []
         self._upload = ui.upload(
@@ -66,9 +73,10 @@ class _Form:
         ).props(f'accept="{",".join(_KINDS)}" flat')
         self._preview = div("stack")
         with div("fields"):
-            self._account = ui.input("Account, by its name in this node's key store").props(
-                "outlined dense maxlength=64"
-            )
+            if wallet is None:
+                self._account = ui.input("Account, by its name in this node's key store").props(
+                    "outlined dense maxlength=64"
+                )
             self._licence = ui.input("Licence (SPDX identifier)", value=view.row.licence).props(
                 "outlined dense maxlength=64"
             )
@@ -103,14 +111,19 @@ class _Form:
             error_line(f"that file is not taken; give {', '.join(_KINDS)} of at most {_MOST_BYTES >> 20} MiB")
 
     async def _send(self) -> None:
-        account = (self._account.value or "").strip()
+        account = self._wallet.account if self._wallet else (self._account.value or "").strip()
         self._outcome.clear()
         if not self._records or not account:
             with self._outcome:
                 error_line("choose a file of rows first" if not self._records else "name the account that contributes")
             return
         licence = (self._licence.value or "").strip()
-        made = await act(self._submit, self._node.contribute, self._datanet, account, self._records, licence)
+        datanet, records = self._datanet, self._records
+        if self._wallet is None:
+            made = await act(self._submit, self._node.contribute, datanet, account, records, licence)
+        else:
+            offer = functools.partial(self._node.wallets.offer, account, datanet, records, licence)
+            made = await self._wallet.contribute(self._submit, offer)
         if made is None:
             return
         self._records = []
@@ -134,6 +147,11 @@ class _Form:
             table("What the gate noticed", columns, made.findings)
         else:
             paragraph("The gate noticed nothing wrong.", "muted")
+        if self._wallet is not None:
+            with div("line"):
+                span("Reviewers are drawn for it next; what becomes of it stands with your account.", "muted")
+                link("Your account", "/wallet")
+            return
         start = button("Have it reviewed now")
 
         async def review() -> None:

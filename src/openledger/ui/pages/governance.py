@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from nicegui import ui
 from openledger.node.views import GovernanceView, ParameterRow, Party, ProposalRow
 from openledger.primitives import PPM, InputError, OpenLedgerError, parse_open
 from openledger.ui.access import may_act
-from openledger.ui.dom import Tag, button, div, heading, paragraph, span
+from openledger.ui.dom import Tag, button, div, heading, link, paragraph, span
 from openledger.ui.formatting import compact_amount, exact_amount, percent, quantity, sentence
 from openledger.ui.layout import ask_to_sign_in, page
 from openledger.ui.loading import act, fetch, tell
@@ -31,6 +32,7 @@ from openledger.ui.parts import (
     split_bar,
     table,
 )
+from openledger.ui.wallet import Wallet
 
 if TYPE_CHECKING:
     from openledger.ui.views_protocol import Views
@@ -64,16 +66,19 @@ def register(node: Views) -> None:
 
 def _draw(node: Views, view: GovernanceView, redraw: Redraw) -> Callable[[GovernanceView], None]:
     """Draws the page with its form; what is returned fills in the rest, again and again."""
+    wallet = Wallet.here(node)
     with div("columns wide-left"):
         with div("stack"):
             heading(2, "Proposals")
-            proposals = Region[_Proposals](lambda shown: _proposals(node, *shown, redraw))
+            proposals = Region[_Proposals](lambda shown: _proposals(node, *shown, redraw, wallet))
         with div("stack"):
             with card("Propose a change"):
                 if may_act(node):
                     _Form(node, view.parameters, redraw)
+                elif wallet is not None:
+                    ask_to_sign_in("propose")
                 else:
-                    ask_to_sign_in("propose or vote")
+                    ask_to_sign_in("vote", wallet=True)
             with card("Voting power"):
                 voters = Region(_voters)
     with card(
@@ -89,15 +94,19 @@ def _draw(node: Views, view: GovernanceView, redraw: Redraw) -> Callable[[Govern
     return show
 
 
-def _proposals(node: Views, rows: list[ProposalRow], voters: list[tuple[Party, int]], redraw: Redraw) -> None:
+def _proposals(
+    node: Views, rows: list[ProposalRow], voters: list[tuple[Party, int]], redraw: Redraw, wallet: Wallet | None
+) -> None:
     if not rows:
         with card():
             empty("No proposal yet.", "Whoever holds enough votes may propose to change a parameter.")
     for row in sorted(rows, key=lambda row: row.created, reverse=True):
-        _proposal(node, row, voters, redraw)
+        _proposal(node, row, voters, redraw, wallet)
 
 
-def _proposal(node: Views, row: ProposalRow, voters: list[tuple[Party, int]], redraw: Redraw) -> None:
+def _proposal(
+    node: Views, row: ProposalRow, voters: list[tuple[Party, int]], redraw: Redraw, wallet: Wallet | None
+) -> None:
     with card():
         with div("line titled"):
             heading(3, row.title)
@@ -110,6 +119,8 @@ def _proposal(node: Views, row: ProposalRow, voters: list[tuple[Party, int]], re
             show_hash(row.id, "proposal id")
         if may_act(node):
             _acts(node, row, voters, redraw)
+        elif wallet is not None and row.state.lower() == "active":
+            _own_vote(node, row, voters, redraw, wallet)
 
 
 def _votes(row: ProposalRow) -> None:
@@ -171,6 +182,26 @@ def _acts(node: Views, row: ProposalRow, voters: list[tuple[Party, int]], redraw
                 await redraw()
 
         go.on("click", execute, args=[])
+
+
+def _own_vote(node: Views, row: ProposalRow, voters: list[tuple[Party, int]], redraw: Redraw, wallet: Wallet) -> None:
+    power = next((power for party, power in voters if party.address == wallet.account), 0)
+    if not power:
+        with div("line small"):
+            span("Your account has no votes.", "muted")
+            link("Wrap OPEN and delegate it", "/wallet")
+        return
+    with div("line"):
+        span(f"Vote with your {_votes_of(power)}", data_tip=exact_amount(power))
+        for support in ("for", "against", "abstain"):
+            cast = button(support.capitalize(), "button small")
+
+            async def vote(cast: Tag = cast, support: str = support) -> None:
+                step = functools.partial(node.wallets.vote, wallet.account, row.id, support)
+                if await wallet.do(cast, step, "The vote is on the chain."):
+                    await redraw()
+
+            cast.on("click", vote, args=[])
 
 
 class _Form:

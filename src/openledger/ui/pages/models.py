@@ -15,6 +15,7 @@ from openledger.ui.chat import Chat
 from openledger.ui.components import Chart
 from openledger.ui.dom import Tag, button, div, heading, link, paragraph, span
 from openledger.ui.formatting import amount, exact_amount, exact_time, plural, short_hash
+from openledger.ui.funds import Funds
 from openledger.ui.icons import icon
 from openledger.ui.layout import ask_to_sign_in, page
 from openledger.ui.loading import act, fetch
@@ -30,6 +31,7 @@ from openledger.ui.parts import (
     show_hash,
     show_party,
 )
+from openledger.ui.wallet import Wallet
 
 if TYPE_CHECKING:
     from openledger.studio import ApiKey
@@ -64,7 +66,7 @@ def register(node: Views) -> None:
     async def model(number: int) -> None:
         view = await fetch(node.model, number)
         ui.page_title(f"{view.name} · OpenLedger")
-        _draw(node, view)
+        await _draw(node, view)
 
 
 def _model_card(view: ModelView) -> None:
@@ -98,7 +100,7 @@ def _score(measure: str, value: float) -> str:
     return f"{value:.3f}" if measure.endswith("loss") else f"{value * 100:.1f}%"
 
 
-def _draw(node: Views, view: ModelView) -> None:
+async def _draw(node: Views, view: ModelView) -> None:
     with page_head(view.name, crumbs=[("Models", "/models")]):
         badge(view.status)
     with div("facts-line"):
@@ -113,11 +115,7 @@ def _draw(node: Views, view: ModelView) -> None:
         figure("Fees earned", amount(view.fees), "shared by all who made it", tip=exact_amount(view.fees))
     with div("columns wide-left"):
         with div("stack"):
-            with card("Chat", "Each question is paid from this node's consumer account and gets a receipt."):
-                if may_act(node):
-                    Chat(node, view.name)
-                else:
-                    ask_to_sign_in("ask this model here")
+            await _chat(node, view)
             _evaluation(view)
             with card("Attribution accuracy", "How well measured influence foretells what retraining really does."):
                 if view.attribution:
@@ -155,6 +153,20 @@ def _draw(node: Views, view: ModelView) -> None:
                     Tag("dt", name.replace("_", " ").capitalize())
                     with Tag("dd"):
                         show_hash(value, name)
+
+
+async def _chat(node: Views, view: ModelView) -> None:
+    wallet = Wallet.here(node)
+    if may_act(node):
+        with card("Chat", "Each question is paid from this node's consumer account and gets a receipt."):
+            Chat(node, view.name)
+        return
+    with card("Chat", "Each question is paid from your own deposit and gets a receipt."):
+        if wallet is None:
+            ask_to_sign_in("ask this model here", wallet=True)
+            return
+        Funds(node, wallet, await fetch(node.wallets.funds, wallet.account))
+        Chat(node, view.name, wallet.account)
 
 
 def _over_the_api(node: Views, view: ModelView) -> None:

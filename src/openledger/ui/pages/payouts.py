@@ -24,6 +24,7 @@ from openledger.ui.parts import (
     show_party,
     table,
 )
+from openledger.ui.wallet import Wallet
 
 if TYPE_CHECKING:
     from openledger.ui.views_protocol import Views
@@ -56,18 +57,19 @@ def _draw(node: Views, view: PayoutsView, body: Tag) -> None:
                 show_hash(view.root, "payout root")
                 if view.root_state:
                     badge(view.root_state)
+    wallet = Wallet.here(node)
     with card("Earnings", flush=True):
-        if may_act(node):
-            _earnings(node, view, body)
+        if may_act(node) or wallet is not None:
+            _earnings(node, view, body, wallet)
         else:
             with div().style("padding: 4px 20px 12px"):
-                ask_to_sign_in("claim for accounts whose keys this node holds")
-            _earnings(node, view, body)
+                ask_to_sign_in("claim", wallet=True)
+            _earnings(node, view, body, wallet)
     with card("Batches on the chain", flush=True):
         _batches(view.batches)
 
 
-def _earnings(node: Views, view: PayoutsView, body: Tag) -> None:
+def _earnings(node: Views, view: PayoutsView, body: Tag, wallet: Wallet | None) -> None:
     if not view.earnings:
         empty("Nobody has earned yet.", "Earnings appear when a batch of receipts is on the chain.")
         return
@@ -87,10 +89,16 @@ def _earnings(node: Views, view: PayoutsView, body: Tag) -> None:
         if due <= 0:
             span("all claimed", "muted small")
             return
+        if wallet is not None and row.party.address != wallet.account:
+            return
         take = button("Claim", "button small", aria_label=f"Claim for {row.party.label}", data_tip=exact_amount(due))
 
         async def claim_now() -> None:
-            claimed = await act(take, node.claim, row.party.address)
+            if wallet is None:
+                claimed = await act(take, node.claim, row.party.address)
+            else:
+                sent = await wallet.take(take, lambda: node.wallets.claim(row.party.address))
+                claimed = None if sent is None else node.wallets.claimed(sent)
             if claimed is None:
                 return
             tell(f"{row.party.label} claimed {amount(claimed)}.")
@@ -107,7 +115,7 @@ def _earnings(node: Views, view: PayoutsView, body: Tag) -> None:
         Column[EarningsRow]("Claimed", lambda row: show_amount(row.claimed), "number"),
         Column[EarningsRow]("Balance", lambda row: show_amount(row.balance, compact=True), "number"),
     ]
-    if may_act(node):
+    if may_act(node) or wallet is not None:
         columns.append(Column("Claim", claim))
     table("Earnings by account", columns, sorted(view.earnings, key=lambda row: row.earned, reverse=True))
 

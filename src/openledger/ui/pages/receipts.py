@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from openledger.node.views import Check, Party, ReceiptRow, ReceiptView, RetrievedView, SpanView, top_words
-from openledger.ui.access import may_act
+from openledger.ui.access import may_act, wallet_account
 from openledger.ui.components import Heatmap, HeatmapRow, split_tokens
 from openledger.ui.dom import Tag, button, div, heading, link, paragraph, span
 from openledger.ui.formatting import amount, exact_amount, percent, plural, short_hash
@@ -80,7 +80,7 @@ def register(node: Views) -> None:
 
     @page(node, "/receipts/{name}", "Receipt", "receipts")
     async def receipt(name: str) -> None:
-        _draw(node, await fetch(node.receipt, name))
+        _draw(node, await fetch(node.receipt, name, wallet_account(node) or ""))
 
 
 def receipt_link(text: str, name: str, classes: str = "") -> Tag:

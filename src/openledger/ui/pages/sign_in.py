@@ -1,4 +1,5 @@
-"""``/sign-in``: the operator's token, typed, or carried after the # of a link (which never reaches a server's log)."""
+"""``/sign-in``: with a wallet of one's own, or with the operator's token, typed or carried after the # of a link (which never
+reaches a server's log)."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nicegui import ui
 
+from openledger.ui.components import WalletList
 from openledger.ui.dom import Tag, button, div, paragraph, span
 from openledger.ui.layout import page
 from openledger.ui.parts import card, page_head
@@ -47,23 +49,33 @@ def register(node: Views) -> None:
     @page(node, "/sign-in", "Sign in")
     async def sign_in() -> None:
         ui.add_head_html(f"<script>{_SCRIPT}</script>")
-        with page_head("Sign in as operator", "Reading needs no account. Acts with this node's keys need its token."):
+        with page_head("Sign in", "Reading needs no account. Acts need yours, or this node's."):
             pass
-        with card(), Tag("form", classes="stack", data_sign_in="form").style("max-width: 460px"):
-            with Tag("label", classes="stack").style("gap: 6px"):
-                span("Operator token", "strong small")
-                Tag(
-                    "input",
-                    "",
-                    "text-field",
-                    type="password",
-                    autocomplete="current-password",
-                    required="",
-                    data_sign_in="token",
+        with div("columns"):
+            with card("With your own wallet", "You act for your own account. Its keys never leave the wallet."):
+                WalletList()
+                paragraph(
+                    "The wallet adds this chain with OPEN as its coin, and signs a text that sends nothing.",
+                    "field-note",
                 )
-            paragraph(
-                "It stands in operator.token in the node's home folder, readable by its owner alone.", "field-note"
+            with card("As this node's operator", "You act with the keys that this node holds."):
+                _token_form()
+
+
+def _token_form() -> None:
+    with Tag("form", classes="stack", data_sign_in="form"):
+        with Tag("label", classes="stack").style("gap: 6px"):
+            span("Operator token", "strong small")
+            Tag(
+                "input",
+                "",
+                "text-field",
+                type="password",
+                autocomplete="current-password",
+                required="",
+                data_sign_in="token",
             )
-            div("problem", role="alert", data_sign_in="problem")
-            submit = button("Sign in", "button primary")
-            submit.props["type"] = "submit"
+        paragraph("It stands in operator.token in the node's home folder, readable by its owner alone.", "field-note")
+        div("problem", role="alert", data_sign_in="problem")
+        submit = button("Sign in", "button primary")
+        submit.props["type"] = "submit"
