@@ -207,9 +207,9 @@ def test_a_question_is_paid_from_ones_own_deposit_and_seen_by_nobody_else(
     assert view["row"]["prompt"] == "(private)"
     proof.click()
     page.wait_for_selector(".heatmap-answer")
-    expect(page.locator("main")).to_contain_text("What is a sandwich attack?")
+    expect(page.locator("#content")).to_contain_text("What is a sandwich attack?")
     stranger = visitor.open(name)
-    expect(stranger.locator("main")).not_to_contain_text("What is a sandwich attack?")
+    expect(stranger.locator("#content")).not_to_contain_text("What is a sandwich attack?")
     assert stranger.locator(".heatmap-answer").count() == 0
     page = person.open("/wallet")
     expect(page.get_by_role("row").filter(has_text="What is a sandwich attack?")).to_be_visible()
@@ -228,14 +228,15 @@ def test_votes_are_wrapped_given_and_cast_by_wallet(
     card.get_by_role("button", name="Delegate").click()
     told(person, "The votes are given.")
     assert voting_power(chain, account.address).votes == 50 * OPEN
+    title = f"Payouts within the hour, says {account.address}"
     proposal = api.post(
         "/proposals",
-        json={"key": "payout.delay", "value": "3600", "description": "Payouts within the hour"},
+        json={"key": "payout.delay", "value": "3600", "description": title},
         headers=signed,
     ).json()["id"]
     wait_until_active(chain, int(proposal))
     page = person.open("/governance")
-    shown = page.locator("section.card", has=page.get_by_role("heading", name="Payouts within the hour"))
+    shown = page.locator("section.card", has=page.get_by_role("heading", name=title))
     shown.get_by_role("button", name="For").click()
     told(person, "The vote is on the chain.")
     row = next(row for row in api.get("/governance").json()["proposals"] if row["id"] == proposal)

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -32,7 +33,7 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def make_app(node: Node, page: Page | None = None) -> FastAPI:
-    """The application over an open node; bound to loopback, it answers only requests that name a loopback host."""
+    """The application over an open node; bound to loopback, it answers only under a loopback name and its public address."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -50,7 +51,8 @@ def make_app(node: Node, page: Page | None = None) -> FastAPI:
     )
     if node.settings.host in _LOOPBACK:
         # A page elsewhere whose name is made to point here must not read this node (DNS rebinding).
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOOPBACK))
+        public = urlsplit(node.public_url).hostname
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK, *([public] if public else [])])
     gateway.install_errors(app)
     app.include_router(gateway.router(lambda: node.studio, node.default_sampling))
     app.include_router(api.router(node))

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     port: int = Field(8600, ge=0, le=65535, description="port of the page and API; 0 takes a free one")
     public_url: str = Field(
         "",
+        pattern=r"^(https?://[^/\s]+)?$",
         description="address under which people reach the pages, such as https://open.example; empty is the address that it "
         "binds to. Behind a proxy, wallets can sign in and reach the chain only where this is set",
     )

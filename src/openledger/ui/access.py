@@ -75,7 +75,7 @@ def _place(node: Views, request: Request) -> Place:
         ConfigurationError: under another name, which anybody could make point here to collect signatures.
     """
     asked = f"{request.url.scheme}://{request.url.netloc}"
-    public = node.public_url.rstrip("/")
+    public = node.public_url
     if public and urlsplit(public).netloc == request.url.netloc:
         return Place(public)
     server = request.scope.get("server") or ("", None)

@@ -76,11 +76,7 @@ class Funds:
     def _press(self, verb: str, prepare: Callable[[], Step], done: str) -> None:
         go = button(verb, "button small")
 
-        async def take() -> None:
-            if await self._wallet.do(go, prepare, done):
-                await self._changed()
-
-        go.on("click", take, args=[])
+        go.on("click", lambda: self._wallet.do(go, prepare, done, self._changed), args=[])
 
     async def _redraw(self) -> None:
         self._draw(await refill(self._body, self._node.wallets.funds, self._wallet.account))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from nicegui import ui
@@ -62,14 +62,16 @@ class Wallet:
 
         return await attempt(trigger, work)
 
-    async def do(self, trigger: Tag, prepare: Callable[[], Step], done: str) -> bool:
-        """Takes a step and says that it is ``done``, even where the button is gone meanwhile; False as :meth:`take`'s None."""
+    async def do(
+        self, trigger: Tag, prepare: Callable[[], Step], done: str, redraw: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Takes a step; then what it changed is drawn anew, the button included, and it is said that it is ``done``."""
         client = ui.context.client
         if await self.take(trigger, prepare) is None:
-            return False
+            return
+        await redraw()
         with client:
             tell(done)
-        return True
 
     async def contribute(self, trigger: Tag, offer: Callable[[], Offer]) -> Submission | None:
         """Has an offer signed and submitted; None where that failed or was declined. Then its records are not kept either."""

@@ -198,8 +198,7 @@ def _own_vote(node: Views, row: ProposalRow, voters: list[tuple[Party, int]], re
 
             async def vote(cast: Tag = cast, support: str = support) -> None:
                 step = functools.partial(node.wallets.vote, wallet.account, row.id, support)
-                if await wallet.do(cast, step, "The vote is on the chain."):
-                    await redraw()
+                await wallet.do(cast, step, "The vote is on the chain.", redraw)
 
             cast.on("click", vote, args=[])
 

@@ -100,8 +100,7 @@ class _Desk:
                 _network(self._wallet)
 
     async def _take(self, trigger: Tag, prepare: Callable[[], Step], done: str) -> None:
-        if await self._wallet.do(trigger, prepare, done):
-            await self._redraw()
+        await self._wallet.do(trigger, prepare, done, self._redraw)
 
     async def _redraw(self) -> None:
         fresh = await refill(self._body, self._node.wallets.view, self._wallet.account)
