@@ -40,7 +40,7 @@ chain-kills: $(READY) ## Kill the embedded chain 220 times under load and check 
 	$(BIN)/python -m bench.chain_kills
 
 fuzz-adapters: $(READY) ## Try twice 20,000 hostile adapters on the engine; half an hour of one core
-	OMP_NUM_THREADS=1 OPENLEDGER_FUZZ=20000 $(BIN)/python -m pytest -q -s tests/openlora/test_adapter_fuzz.py
+	OMP_NUM_THREADS=1 OPENLEDGER_FUZZ=20000 $(BIN)/python -m pytest -q -s --timeout 0 tests/openlora/test_adapter_fuzz.py
 
 test-kernels: $(READY) ## The decoder for GPUs and its Triton kernels, in Triton's interpreter
 	$(BIN)/pip install --quiet --no-deps --upgrade --target build/triton triton==3.7.1

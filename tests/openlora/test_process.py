@@ -112,7 +112,9 @@ def test_while_no_process_is_there_streams_are_told_to_come_back(process: Engine
     with pytest.raises(UnavailableError) as refused:
         process.generate("law", PROMPT, LONG)
     assert refused.value.retry_after >= 1
+    assert "openledger_engine_up 0\n" in process.exposition().decode()
     process.wait()
+    assert "openledger_engine_up 1\n" in process.exposition().decode()
     assert process.adapters == {"law", "half"}
 
 
@@ -124,7 +126,9 @@ def test_what_is_pinned_is_pinned_again_in_the_next_process(process: EngineProce
     wait_until(lambda: not process._ready.is_set())
     process.wait()
     held = "openledger_adapter_bytes 0.0"
-    assert held not in process.exposition().decode()
+    told = process.exposition().decode()
+    assert "openledger_adapter_bytes" in told
+    assert held not in told
     process.unpin("law")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import subprocess
 import threading
@@ -226,6 +227,26 @@ def test_wrong_requests_are_refused_in_openais_shape_while_others_are_answered(r
             assert caught.value.body["type"] == "invalid_request_error"
         texts = {one.result().choices[0].message.content for one in good}
     assert texts == {running.right("law", Sampling(max_tokens=20))}
+
+
+def test_an_operator_reads_what_was_answered_and_refused(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    def refused() -> float:
+        lines = httpx.get(f"{running.url}/metrics").text.splitlines()
+        found = [line for line in lines if line.startswith('openledger_http_responses_total{api="v1",status="404"}')]
+        return float(found[0].split()[1]) if found else 0.0
+
+    before = refused()
+    with caplog.at_level(logging.INFO, "openledger.studio.gateway"):
+        running.client().chat.completions.create(model="law", messages=QUESTION, max_tokens=3)
+        with pytest.raises(openai.NotFoundError):
+            running.client().chat.completions.create(model="nobody", messages=QUESTION)
+    answered, told = caplog.records
+    assert (answered.message, answered.model, answered.completion_tokens) == ("answered", "law", 3)
+    assert 0 < answered.seconds < 60
+    assert not hasattr(answered, "receipt")
+    assert "'nobody'" in told.message
+    assert (told.path, told.status, told.code) == ("/v1/chat/completions", 404, "model_not_found")
+    assert refused() == before + 1
 
 
 @pytest.mark.parametrize("stream", [True, False])

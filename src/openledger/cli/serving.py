@@ -142,8 +142,10 @@ def serve(
     try:
         with errors.status("reading adapters …"):
             refused = {} if adapters is None else add_adapters(engine, adapters)
-        for name, why in refused.items():
-            errors.print(f"[yellow]left out[/] {name}: {why}", highlight=False)
+        if refused:
+            console.print(
+                f"[yellow]left out[/] {len(refused)} adapters; the log says why: {', '.join(sorted(refused)[:8])}"
+            )
         console.print(f"Serving {engine.name} and {len(engine.adapters)} adapters with {how}")
         console.print(f"  OpenAI API  http://{host}:{port}/v1\n  metrics     http://{host}:{port}/metrics")
         service = StandaloneService(engine, int(time.time()), known)
@@ -151,4 +153,5 @@ def serve(
         app = make_app(service, engine, operated)
         uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)
     finally:
+        console.print("stopping …")
         engine.close()

@@ -43,6 +43,9 @@ _RESTART_SECONDS = 1.0
 _TRIES = 3
 _RETRY_SECONDS = 5
 _ENDED = "ended"
+_UP_HEAD = (
+    "# HELP openledger_engine_up Whether the engine's process takes requests\n# TYPE openledger_engine_up gauge\n"
+)
 _RESTARTS_HEAD = (
     "# HELP openledger_engine_restarts_total Times that the engine's process was started again\n"
     "# TYPE openledger_engine_restarts_total counter\n"
@@ -151,9 +154,12 @@ class EngineProcess:
         return self._process.pid
 
     def exposition(self) -> bytes:
-        """What the engine tells Prometheus, and how often its process was started again."""
-        told = str(self._call({"do": "exposition"})["text"])
-        return f"{told}{_RESTARTS_HEAD}openledger_engine_restarts_total {self.restarts}\n".encode()
+        """What the engine tells Prometheus, whether it takes requests, and how often its process was started again."""
+        told, up = "", 0
+        with suppress(UnavailableError):  # while there is no process, this is how its absence is seen
+            told, up = str(self._call({"do": "exposition"})["text"]), 1
+        own = f"{_UP_HEAD}openledger_engine_up {up}\n{_RESTARTS_HEAD}openledger_engine_restarts_total {self.restarts}\n"
+        return (told + own).encode()
 
     def add(self, name: str, folder: Path) -> None:
         """See :meth:`Engine.add`."""
@@ -226,6 +232,7 @@ class EngineProcess:
         try:
             self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:
+            _LOG.warning("the engine's process does not end and is killed", extra={"pid": self._process.pid})
             self._process.kill()
             self._process.wait()
 
@@ -311,6 +318,8 @@ class EngineProcess:
                 _LOG.error("a pin is lost with the process", extra={"adapter": name, "error": str(error)})
                 self._pinned.discard(name)
         self._ready.set()
+        told = {"pid": self._process.pid, "adapters": len(added), "restarts": self.restarts}
+        _LOG.info("the engine's process takes requests", extra=told)
 
     def _change(self, name: str, request: dict[str, Any]) -> None:
         with self._changing:

@@ -227,7 +227,8 @@ class Scheduler:
             if len(self._waiting) + len(tickets) > self._limits.waiting + self._limits.batch - self.load[0]:
                 metrics.REQUESTS.labels("refused").inc(len(tickets))
                 raise OverloadedError(
-                    f"{len(self._waiting)} requests are waiting and {self._limits.waiting} may; send it again later",
+                    f"{len(self._waiting) + self.load[0]} requests are under way, and {self._limits.batch} may run and "
+                    f"{self._limits.waiting} wait; send it again later",
                     retry_after=1 + len(self._waiting) // max(1, self._limits.batch),
                 )
             self._waiting.extend(tickets)

@@ -151,6 +151,7 @@ def install_errors(app: FastAPI) -> None:
         status, body = error_body(error)
         if isinstance(error, NotFoundError) and not request.url.path.startswith("/v1/"):
             body["error"]["code"] = "not_found"
+        _log_refusal(request, status, body)
         headers = {"Retry-After": str(error.retry_after)} if isinstance(error, OverloadedError) else None
         return JSONResponse(body, status, headers)
 
@@ -164,13 +165,15 @@ def install_errors(app: FastAPI) -> None:
         return JSONResponse(body, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "body") or None
         message = f"{place or 'the request body'}: {first['msg']}"
         if first.get("type") == "extra_forbidden":
             message = f"{place} is not served here; leave it out"
-        return JSONResponse(_error(message, "invalid_request_error", place, "invalid_value"), 400)
+        body = _error(message, "invalid_request_error", place, "invalid_value")
+        _log_refusal(request, 400, body)
+        return JSONResponse(body, 400)
 
 
 def error_body(error: OpenLedgerError) -> tuple[int, dict[str, Any]]:
@@ -292,6 +295,7 @@ async def _answer(
     request: Request,
     defaults: Callable[[str], Sampling | None],
 ) -> JSONResponse | StreamingResponse:
+    started = time.perf_counter()
     key = _key(service, request)
     sampling = body.sampling(await _in_thread(partial(defaults, body.model)))
     cancel = threading.Event()
@@ -310,7 +314,7 @@ async def _answer(
     if not body.stream:
         answers = await _whole(choices, cancel, request)
         for answer in answers:
-            _log(body.model, answer)
+            _log(body.model, answer, started)
         accounts = [answer.account() for answer in answers]
         return JSONResponse(
             {
@@ -327,7 +331,7 @@ async def _answer(
         cancel.set()
         raise
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    stream = _stream(shape, body.model, list(zip(firsts, choices, strict=True)), cancel, include_usage)
+    stream = _stream(shape, body.model, list(zip(firsts, choices, strict=True)), cancel, include_usage, started)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
@@ -387,12 +391,13 @@ class _Choice:
 async def _stream(
     shape: _Chat | _Completion,
     model: str,
-    started: Sequence[tuple[Any, Iterator[Any]]],
+    choices: Sequence[tuple[Any, Iterator[Any]]],
     cancel: threading.Event,
     include_usage: bool,
+    started: float,
 ) -> AsyncIterator[str]:
     head = _head(shape.prefix, shape.chunk, model)
-    running = [_Choice(number, first, events) for number, (first, events) in enumerate(started)]
+    running = [_Choice(number, first, events) for number, (first, events) in enumerate(choices)]
     answers: list[Done] = []
 
     def chunk(choice: _Choice, body: dict[str, Any], **fields: Any) -> str:
@@ -416,7 +421,7 @@ async def _stream(
                         yield tell(choice, Piece(event.finished.text))
                     if choice.opening:
                         yield tell(choice, Piece(""))
-                    _log(model, event)
+                    _log(model, event, started)
                     answers.append(event)
                     yield chunk(choice, shape.end(event.finished), openledger=event.account())
                 choice.event = await _in_thread(partial(next, choice.events, None))
@@ -426,7 +431,10 @@ async def _stream(
             yield _event({**head, "choices": [], "usage": _usage(answers)})
         yield "data: [DONE]\n\n"
     except OpenLedgerError as error:
-        yield _event(error_body(error)[1])
+        _, told = error_body(error)
+        cut = {"model": model, "code": told["error"]["code"], "seconds": _seconds(started)}
+        _LOG.warning("a stream ended before its end: %s", error, extra=cut)
+        yield _event(told)
     finally:
         cancel.set()
 
@@ -435,16 +443,27 @@ def _event(body: dict[str, Any]) -> str:
     return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
 
 
-def _log(model: str, answer: Done) -> None:
+def _log_refusal(request: Request, status: int, body: dict[str, Any]) -> None:
+    told = {"method": request.method, "path": request.url.path[:100], "status": status, "code": body["error"]["code"]}
+    level = logging.WARNING if status >= 500 else logging.INFO
+    _LOG.log(level, "refused: %s", body["error"]["message"][:300], extra=told)
+
+
+def _seconds(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
+
+
+def _log(model: str, answer: Done, started: float) -> None:
     used = _usage([answer])
     _LOG.info(
         "answered",
         extra={
             "model": model,
-            "receipt": answer.receipt_id,
+            **({"receipt": answer.receipt_id} if answer.receipt_id else {}),
             "reason": answer.finished.reason,
             "prompt_tokens": used["prompt_tokens"],
             "completion_tokens": used["completion_tokens"],
+            "seconds": _seconds(started),
         },
     )
 

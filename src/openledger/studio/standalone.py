@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from openledger.openlora import Backend, Finished, Piece, Sampling
 from openledger.primitives import (
@@ -193,6 +194,8 @@ def make_app(service: StandaloneService, engine: Backend, administration: APIRou
     """The API alone: ``/v1``, ``/health`` and ``/metrics``, and ``/admin`` where there is an operator."""
     app = FastAPI(title="OpenLoRA", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     gateway.install_errors(app)
+    responses = CollectorRegistry()
+    app.add_middleware(_Counted, registry=responses)
     app.include_router(gateway.router(lambda: service))
     if administration is not None:
         app.include_router(administration)
@@ -204,9 +207,27 @@ def make_app(service: StandaloneService, engine: Backend, administration: APIRou
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
-        return Response(engine.exposition(), media_type=CONTENT_TYPE_LATEST)
+        return Response(engine.exposition() + generate_latest(responses), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+class _Counted:
+    """Counts the answers by their status: what is refused before the engine is seen nowhere else."""
+
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+        self._app = app
+        labels = ("api", "status")
+        self._told = Counter("openledger_http_responses", "Answers by their HTTP status", labels, registry=registry)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                api = scope["path"].split("/")[1]
+                self._told.labels(api if api in ("v1", "admin") else "other", message["status"]).inc()
+            await send(message)
+
+        await self._app(scope, receive, counted)
 
 
 def _hashed(key: str) -> bytes:
