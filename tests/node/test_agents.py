@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from openledger.cli.app import app
 from openledger.client import OpenLedger
+from openledger.datanets import load_records
 from openledger.node.agent_runs import DatabaseRunBook
 from openledger.node.audit import audit
 from openledger.node.server import Server
@@ -27,11 +28,13 @@ from openledger.primitives import (
     NotFoundError,
     OpenLedgerError,
     PaymentError,
+    format_open,
     from_hex,
     record_hash,
     to_hex,
 )
 from openledger.studio import AgentAnswer, ApiKey, McpServer, ModelStep, ToolStep
+from tests.node.asker import make_asker
 from tests.small import serving
 
 pytestmark = pytest.mark.chain
@@ -422,3 +425,93 @@ def test_an_agent_is_asked_from_the_command_line_and_its_run_is_shown(server: Se
     assert command(server, "agent", "run", asked["row"]["number"], "--json") == asked
     shown = CliRunner().invoke(app, ["agent", "run", str(listed[1]["number"]), "--home", str(server.node.home.path)])
     assert "tool search" in shown.stdout
+
+
+# ---- through the market --------------------------------------------------------------------------------------
+
+
+def test_a_contract_asks_an_agent_and_its_callback_receives_the_answer(
+    server: Server, node: Node, deploy: Deploy
+) -> None:
+    number = deploy(name="on-chain", instructions="Be brief.", retrieval=1)
+    made = command(server, "agent", "prompt", number, QUESTION, "--json")
+    asker, consumer = make_asker(node, refuses=False), node.keys.wallet("consumer")
+    call = asker.functions.ask(made["model"], made["prompt"].encode(), node.chain.time() + 600)
+    node.chain.send(consumer, call, value=WEI_PER_OPEN)
+    [answer] = node.market.tend()
+    assert answer.delivered
+    assert bytes(node.chain.call(asker.functions.answer())).decode() == answer.output
+    assert to_hex(bytes(node.chain.call(asker.functions.receiptId()))) == answer.receipt
+    [row] = node.runs.rows(number)
+    assert (row.cause, row.state, row.question, row.answer) == ("market", "answered", QUESTION, answer.output)
+    assert node.runs.view(row.number).receipts == [answer.receipt]
+    assert node.market.row(answer.request).question == QUESTION
+    node.settle()
+    with OpenLedger(server.url) as source:
+        assert audit(answer.receipt, source).ok
+
+
+def test_the_market_asks_an_agent_by_its_definition_of_today_and_without_a_price(
+    server: Server, node: Node, deploy: Deploy, tmp_path: Path
+) -> None:
+    number, consumer = deploy(name="changing"), node.keys.wallet("consumer")
+    row = node.market.ask_agent(consumer, number, QUESTION)
+    changed = node.agents.definition(number).document() | {"instructions": "Be long."}
+    (tmp_path / "changed.json").write_text(json.dumps(changed))
+    command(server, "agent", "update", number, tmp_path / "changed.json", "--json")
+    assert node.market.tend() == []
+    assert node.market.row(row.number).state == "open"
+    node.directory.set_terms(number, 1, 5)
+    with pytest.raises(InputError, match="the market pays an answer's fee alone"):
+        node.market.ask_agent(consumer, number, QUESTION)
+    assert node.runs.rows(number) == []
+
+
+# ---- by itself -----------------------------------------------------------------------------------------------
+
+
+def test_an_agent_runs_on_its_schedule_from_its_owners_budget_and_stands_still_when_that_is_spent(
+    server: Server, node: Node, deploy: Deploy
+) -> None:
+    triggers = [{"kind": "schedule", "seconds": 60, "question": "What is new?"}]
+    number = deploy(name="awake", triggers=triggers, price="3")
+    assert node.autonomy.tend() == []
+    assert command(server, "agent", "budget", number, "--json")["state"] == "not funded"
+    highest = node.inference.highest_fee("tiny", *node.market.agent_prompt(number, "What is new?")[1:])
+    most = format_open(highest * 3 // 2)
+    funded = command(server, "agent", "fund", number, most, "--json")
+    assert (funded["state"], int(funded["cap"])) == ("ready", highest * 3 // 2)
+    [run] = node.autonomy.tend()
+    assert (run.agent, run.cause, run.question, run.state) == (number, "schedule:0", "What is new?", "answered")
+    assert (run.consumer.address, run.price, run.payment) == (node.keys.address("ada"), 0, "")
+    assert node.autonomy.tend() == []
+    for _ in range(4):
+        node.devchain.warp(61)
+        node.autonomy.tend()
+    budget = node.autonomy.budget(number)
+    assert budget.state == "spent"
+    assert "the key can spend" in budget.why
+    spent = sum(row.fee for row in node.runs.rows(number))
+    assert 0 < spent <= highest * 3 // 2
+    ran_before = len(node.runs.rows(number))
+    node.devchain.warp(61)
+    assert (node.autonomy.tend(), len(node.runs.rows(number))) == ([], ran_before)
+    assert command(server, "agent", "fund", number, most, "--json")["state"] == "ready"
+    assert [row.agent for row in node.autonomy.tend()] == [number]
+
+
+def test_an_agent_runs_once_for_a_new_version_of_a_datanet(node: Node, deploy: Deploy) -> None:
+    number = deploy(name="reader", triggers=[{"kind": "version", "datanet": 1, "question": "What was accepted?"}])
+    node.autonomy.fund(number, WEI_PER_OPEN, 30.0)
+    assert node.autonomy.tend() == []
+    submitted = node.curation.contribute(1, "boris", load_records()[3:5], "Apache-2.0")
+    node.curation.review(submitted.id)
+    node.curation.anchor(1)
+    [run] = [row for row in node.autonomy.tend() if row.agent == number]
+    assert (run.cause, run.state) == ("version:0", "answered")
+    assert [row for row in node.autonomy.tend() if row.agent == number] == []
+
+
+def test_nothing_is_set_aside_for_an_agent_that_never_runs_by_itself(node: Node, deploy: Deploy) -> None:
+    with pytest.raises(InputError, match="has no triggers"):
+        node.autonomy.fund(deploy(name="idle"), WEI_PER_OPEN, 30.0)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_abi.abi import encode
 
-from openledger.chain.toolchain import contracts_folder, node_folder
 from openledger.node.market import MarketDesk
 from openledger.node.service import Node
 from openledger.openlora import Sampling
@@ -25,6 +20,7 @@ from openledger.settlement import (
     request_inference,
 )
 from openledger.studio import Prompt
+from tests.node.asker import make_asker
 
 pytestmark = pytest.mark.chain
 QUESTION = Prompt.chat([{"role": "user", "content": "What happened?"}])
@@ -57,26 +53,9 @@ def test_its_fee_is_paid_on_like_any_other_and_its_receipt_verifies(node: Node) 
     assert node.market.row(row.number).fee == answer.fee
 
 
-def _asker(node: Node, *, refuses: bool) -> Any:
-    folder = contracts_folder()
-    assert folder is not None
-    source = {
-        "language": "Solidity",
-        "sources": {"A.sol": {"content": (Path(__file__).parent / "contracts" / "Asker.sol").read_text()}},
-        "settings": {"outputSelection": {"*": {"*": ["evm.bytecode.object", "abi"]}}, "evmVersion": "cancun"},
-    }
-    command = [str(node_folder() / "node"), str(folder / "tools" / "solc"), "--standard-json"]
-    done = subprocess.run(command, input=json.dumps(source), capture_output=True, text=True, check=True)
-    made = json.loads(done.stdout)["contracts"]["A.sol"]["Asker"]
-    arguments = encode(["address", "bool"], [node.chain.address("InferenceMarket"), refuses])
-    code = bytes.fromhex(made["evm"]["bytecode"]["object"]) + arguments
-    address = node.chain.create(node.keys.wallet("consumer"), code)
-    return node.chain.w3.eth.contract(address=address, abi=made["abi"])
-
-
 @pytest.mark.parametrize("refuses", [False, True])
 def test_a_contract_asks_and_its_callback_receives_the_answer_or_is_passed_over(node: Node, refuses: bool) -> None:
-    asker = _asker(node, refuses=refuses)
+    asker = make_asker(node, refuses=refuses)
     deadline = node.chain.time() + 600
     call = asker.functions.ask(1, canonical_bytes(QUESTION.to_json(SHORT)), deadline)
     node.chain.send(node.keys.wallet("consumer"), call, value=WEI_PER_OPEN)
@@ -127,7 +106,14 @@ def test_a_host_that_was_stopped_before_it_fulfilled_sends_the_same_receipt(node
     accept_request(node.chain, node.host, row.number)
     signed = node.inference.answer_paid("tiny", QUESTION, SHORT, node.chain.address("InferenceMarket"), row.max_fee)
     restarted = MarketDesk(
-        node.chain, node.database, node.receipts_store, lambda: node.inference, host=node.host, party=node.reader.party
+        node.chain,
+        node.database,
+        node.receipts_store,
+        lambda: node.inference,
+        node.agents,
+        node.runs,
+        host=node.host,
+        party=node.reader.party,
     )
     [answer] = restarted.tend()
     assert answer.receipt == signed.receipt_id

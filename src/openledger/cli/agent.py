@@ -10,7 +10,7 @@ import typer
 from openledger.cli.output import console, open_amount, party, print_json, short, short_hash, table, when
 from openledger.cli.session import HomeOption, JsonOption, network
 from openledger.client.clients import calls
-from openledger.node.views import AgentRow, AgentRunRow, AgentRunView
+from openledger.node.views import AgentBudget, AgentRow, AgentRunRow, AgentRunView, MarketPrompt
 from openledger.primitives import InputError, parse_json
 from openledger.studio import AgentDefinition
 
@@ -137,6 +137,43 @@ def ask(
 
 
 @app.command()
+def prompt(
+    number: AgentArgument,
+    question: Annotated[str, typer.Argument(help="What a contract wants to ask.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write what a contract passes to InferenceMarket.request for an agent's answer: a model, and the prompt's bytes."""
+    with network(home) as client:
+        made = client.send(calls.agent_prompt(number, question))
+    if json:
+        print_json(made, MarketPrompt)
+        return
+    console.print(f"[dim]model[/] {made.model}")
+    console.print(made.prompt, markup=False, soft_wrap=True)
+
+
+@app.command()
+def fund(
+    number: AgentArgument,
+    amount: Annotated[str, typer.Argument(help="OPEN to add.")],
+    days: Annotated[float, typer.Option(min=0.01, max=3650, help="How long it may be spent.")] = 30.0,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Set OPEN aside for an agent's own runs, as its owner; they are the most that its triggers can spend."""
+    with network(home) as client:
+        _show_budget(client.send(calls.fund_agent(number, amount, days)), json=json)
+
+
+@app.command()
+def budget(number: AgentArgument, home: HomeOption = None, json: JsonOption = False) -> None:
+    """What is set aside for an agent's own runs, and whether it runs."""
+    with network(home) as client:
+        _show_budget(client.send(calls.agent_budget(number)), json=json)
+
+
+@app.command()
 def runs(number: AgentArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """An agent's runs on this node, newest first."""
     with network(home) as client:
@@ -188,6 +225,17 @@ def wallet(
     """Set the wallet that an agent is paid at and whose stake stands behind it."""
     with network(home) as client:
         _show([client.send(calls.set_agent_wallet(number, account))], json=json)
+
+
+def _show_budget(budget: AgentBudget, *, json: bool) -> None:
+    if json:
+        print_json(budget, AgentBudget)
+        return
+    console.print(
+        f"agent {budget.agent} is {budget.state}{': ' + budget.why if budget.why else ''}\n[dim]set aside[/] "
+        f"{open_amount(budget.cap)} OPEN until {when(budget.expiry)}, {open_amount(budget.spent)} of it redeemed",
+        soft_wrap=True,
+    )
 
 
 def _show_run(run: AgentRunView) -> None:

@@ -28,6 +28,7 @@ from openledger.cli import (
     host,
     key,
     market,
+    mcp,
     model,
     receipt,
     serve,
@@ -83,6 +84,7 @@ app.add_typer(dispute.app, name="dispute")
 app.add_typer(market.app, name="market")
 app.add_typer(host.app, name="host")
 app.add_typer(agent.app, name="agent")
+app.command()(mcp.mcp)
 app.add_typer(community.app, name="community")
 app.add_typer(chain.app, name="chain")
 app.add_typer(gov.app, name="gov")

@@ -23,6 +23,9 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask; it is published on the chain.")],
     account: Annotated[str, typer.Option("--as", help="Who pays: name or address of an account of this node.")],
     model: Annotated[str, typer.Option("--model", "-m", help="Name or number; the newest if left out.")] = "",
+    agent: Annotated[
+        int, typer.Option(min=0, help="An agent's number instead; model and length of the answer are its own.")
+    ] = 0,
     max_tokens: Annotated[int, typer.Option(help="Most tokens of the answer.")] = 96,
     most: Annotated[str, typer.Option(help="The most that it may cost in OPEN; what it can if left out.")] = "",
     seconds: Annotated[int, typer.Option(help="For how long it may take; then the money goes back.")] = 600,
@@ -30,14 +33,13 @@ def ask(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Ask a model, pay in what it may cost, and wait until a host fulfils the request."""
+    """Ask a model or an agent, pay in what it may cost, and wait until a host fulfils the request."""
     with network(home) as client:
         found = [row for row in client.send(calls.models()) if model in ("", row.name, str(row.id))]
         if not found:
             raise NotFoundError(f"no model {model!r}; `openledger model list` shows those that there are")
-        row = client.send(
-            calls.ask_market(account, found[-1].id, question, max_tokens=max_tokens, most=most, seconds=seconds)
-        )
+        options = {"max_tokens": max_tokens, "most": most, "seconds": seconds, "agent": agent}
+        row = client.send(calls.ask_market(account, found[-1].id, question, **options))
         until = time.monotonic() + wait
         with errors.status("waiting for a host …"):
             while row.state == "open" and time.monotonic() < until:

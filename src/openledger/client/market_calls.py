@@ -61,6 +61,18 @@ class MarketCalls:
         return Call("GET", f"/api/agents/{number}/definition", dict[str, Any])
 
     @staticmethod
+    def agent_prompt(number: int, question: str) -> Call[views.MarketPrompt]:
+        return Call("GET", f"/api/agents/{number}/prompt", views.MarketPrompt, params={"question": question})
+
+    @staticmethod
+    def agent_budget(number: int) -> Call[views.AgentBudget]:
+        return Call("GET", f"/api/agents/{number}/budget", views.AgentBudget)
+
+    @staticmethod
+    def fund_agent(number: int, amount: str, days: float) -> Call[views.AgentBudget]:
+        return Call("POST", f"/api/agents/{number}/budget", views.AgentBudget, body={"amount": amount, "days": days})
+
+    @staticmethod
     def agent_runs(number: int) -> Call[list[views.AgentRunRow]]:
         return Call("GET", f"/api/agents/{number}/runs", list[views.AgentRunRow])
 

@@ -110,7 +110,7 @@ class DatabaseRunBook:
         return views.AgentRunView(
             row=self._row(row, document),
             error=str(document.get("error", "")),
-            steps=[_step(step, shown=shown) for step in document.get("steps", [])],
+            steps=[step_row(step, shown=shown) for step in document.get("steps", [])],
             receipts=list(document.get("receipts", [])),
         )
 
@@ -138,7 +138,8 @@ class DatabaseRunBook:
         )  # fmt: skip
 
 
-def _step(step: dict[str, Any], *, shown: bool) -> views.AgentStepRow:
+def step_row(step: dict[str, Any], *, shown: bool) -> views.AgentStepRow:
+    """A step of a run's record as it is shown; what it says only where that may be seen."""
     model = step["kind"] == "model"
     receipts = [step["receipt"]] if model else list(step["receipts"])
     arguments = "" if model else ", ".join(f"{name}: {value}" for name, value in step["arguments"].items())

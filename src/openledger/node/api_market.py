@@ -12,13 +12,14 @@ from openledger.node import views
 from openledger.node.people import HOST
 from openledger.node.service import Node
 from openledger.openlora import Sampling
-from openledger.primitives import parse_open
+from openledger.primitives import canonical_bytes, parse_open
 from openledger.studio import AgentDefinition, Prompt
 
 
 @dataclass(frozen=True)
 class NewRequest:
-    """A question to a model by an account of this node; ``most`` is what it may cost in OPEN, empty for what it can."""
+    """A question to a model by an account of this node, or to an agent, whose model and length of answer are its own; ``most``
+    is what it may cost in OPEN, empty for what it can."""
 
     account: str
     model: int
@@ -26,6 +27,7 @@ class NewRequest:
     max_tokens: int = 96
     most: str = ""
     seconds: int = 600
+    agent: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,14 @@ class NewDefinition:
     definition: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class NewBudget:
+    """OPEN to set aside for an agent's own runs."""
+
+    amount: str
+    days: float = 30.0
+
+
 def router(node: Node, acts: list[Depends]) -> APIRouter:
     """The routes over one node; ``acts`` guard what uses its keys."""
     routes = APIRouter()
@@ -103,8 +113,11 @@ def router(node: Node, acts: list[Depends]) -> APIRouter:
 
     @routes.post("/market", dependencies=acts)
     def ask(body: NewRequest) -> views.MarketRow:
-        prompt = Prompt.chat([{"role": "user", "content": body.question}])
         most = parse_open(body.most) if body.most else 0
+        if body.agent:
+            wallet = node.keys.find(body.account)
+            return node.market.ask_agent(wallet, body.agent, body.question, most=most, seconds=body.seconds)
+        prompt = Prompt.chat([{"role": "user", "content": body.question}])
         return node.market.ask(
             node.keys.find(body.account), body.model, prompt, Sampling(max_tokens=body.max_tokens), most=most,
             seconds=body.seconds,
@@ -152,6 +165,19 @@ def router(node: Node, acts: list[Depends]) -> APIRouter:
     @routes.get("/agents/{number}/definition")
     def definition(number: int) -> dict[str, Any]:
         return node.agents.definition(number).document()
+
+    @routes.get("/agents/{number}/prompt")
+    def agent_prompt(number: int, question: str) -> views.MarketPrompt:
+        model, prompt, sampling = node.market.agent_prompt(number, question)
+        return views.MarketPrompt(model, canonical_bytes(prompt.to_json(sampling)).decode())
+
+    @routes.get("/agents/{number}/budget")
+    def budget(number: int) -> views.AgentBudget:
+        return node.autonomy.budget(number)
+
+    @routes.post("/agents/{number}/budget", dependencies=acts)
+    def fund(number: int, body: NewBudget) -> views.AgentBudget:
+        return node.autonomy.fund(number, parse_open(body.amount), body.days)
 
     @routes.get("/agents/{number}/runs")
     def runs(number: int) -> list[views.AgentRunRow]:

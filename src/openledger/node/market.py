@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
 from openledger.chain import Chain
 from openledger.node import views
+from openledger.node.agent_runs import DatabaseRunBook
+from openledger.node.agents import Roster
 from openledger.openlora import Sampling
 from openledger.primitives import (
     ChainError,
@@ -40,7 +43,16 @@ from openledger.settlement import (
     request_inference,
 )
 from openledger.storage import Database
-from openledger.studio import DatabaseReceiptStore, InferenceService, Prompt, ServedModel
+from openledger.studio import (
+    Answer,
+    DatabaseReceiptStore,
+    DeployedAgent,
+    InferenceService,
+    ModelStep,
+    Prompt,
+    ServedModel,
+)
+from openledger.studio.agent_runs import Run, RunState
 
 _LOG = logging.getLogger(__name__)
 _SEEN = "market.seen"
@@ -57,6 +69,8 @@ class MarketDesk:
         database: remembers up to which request everything is done with.
         receipts: the host's receipts.
         inference: the service that answers; asked for when there is something to answer.
+        agents: those that a request may name.
+        runs: keeps what an agent answered.
         host: accepts and fulfils.
         party: names an account.
     """
@@ -67,6 +81,8 @@ class MarketDesk:
         database: Database,
         receipts: DatabaseReceiptStore,
         inference: Callable[[], InferenceService],
+        agents: Roster,
+        runs: DatabaseRunBook,
         *,
         host: LocalAccount,
         party: Callable[[str], views.Party],
@@ -75,6 +91,8 @@ class MarketDesk:
         self._database = database
         self._receipts = receipts
         self._inference = inference
+        self._agents = agents
+        self._runs = runs
         self._host = host
         self._party = party
         self._seen = int(database.state(_SEEN, 0))
@@ -120,12 +138,16 @@ class MarketDesk:
         model, prompt, sampling = self._understood(asked)
         signed = self._signed(asked) if mine else None
         if signed is None:
+            agent = self._agent(prompt, sampling, asked.model)
             self._affordable(model, prompt, sampling, asked.max_fee)
             if not mine:
                 accept_request(self._chain, self._host, asked.number)
             market = self._chain.address("InferenceMarket")
+            started = int(self._chain.time())
             answer = self._inference().answer_paid(model.name, prompt, sampling, market, asked.max_fee)
             signed = answer.body, self._receipts.private_of(answer.body)
+            if agent is not None:
+                self._record(agent, prompt, answer, market, started)
         done = fulfil_request(self._chain, self._host, asked, *signed)
         self._waiting.discard(asked.number)
         return done
@@ -146,6 +168,45 @@ class MarketDesk:
         if canonical_bytes(prompt.to_json(sampling)) != asked.prompt:
             raise InputError("its prompt is not canonical (RFC 8785), or names what is not known here")
         return model, prompt, sampling
+
+    def _agent(self, prompt: Prompt, sampling: Sampling, model: int) -> DeployedAgent | None:
+        """The agent that a request names; None if it names none.
+
+        An agent is asked by its own definition, in one step: the receipt must be of the very prompt that lies on the chain.
+
+        Raises:
+            NotFoundError: there is no such agent.
+            InputError: the prompt is not what the agent's definition makes of the question, or the agent has a price, which the
+                market cannot pay.
+        """
+        if prompt.agent is None:
+            return None
+        agent = self._agents.find(f"agent/{prompt.agent.number}")
+        definition = agent.definition
+        messages = prompt.messages or ()
+        wanted = definition.asked(agent.number, messages)
+        if prompt != wanted or replace(sampling, seed=0) != definition.written() or definition.model != model:
+            raise InputError(
+                f"its prompt is not what agent {agent.number}'s definition {to_hex(definition.digest)} makes of a question: "
+                "model, definition, retrieval and sampling must be the definition's"
+            )
+        if any(message["role"] == "system" for message in messages):
+            raise InputError(f"it gives agent {agent.number} other instructions than its own")
+        if agent.price:
+            raise InputError(
+                f"agent {agent.number} asks {format_open(agent.price)} OPEN a call, and the market pays an answer's fee alone"
+            )
+        return agent
+
+    def _record(self, agent: DeployedAgent, prompt: Prompt, answer: Answer, consumer: str, started: int) -> None:
+        number = self._runs.begin(agent, consumer, "market", started)
+        receipt = answer.body.receipt
+        run = Run(number, agent, consumer, "market", [dict(one) for one in prompt.messages or ()], started)
+        run.steps.append(
+            ModelStep(answer.receipt_id, receipt.prompt_tokens, receipt.output_tokens, receipt.fee, answer.text)
+        )
+        run.state, run.answer, run.ended = RunState.ANSWERED, answer.text, int(self._chain.time())
+        self._runs.end(run, publish=True)
 
     def _affordable(self, model: ServedModel, prompt: Prompt, sampling: Sampling, most: int) -> None:
         highest = self._inference().highest_fee(model.name, prompt, sampling)
@@ -181,6 +242,28 @@ class MarketDesk:
             most = self._inference().highest_fee(served.name, prompt, sampling)
         document = prompt.to_json(sampling)
         return self.row(request_inference(self._chain, wallet, model, document, most, seconds=seconds))
+
+    def ask_agent(
+        self, wallet: LocalAccount, number: int, question: str, *, most: int = 0, seconds: int = 600
+    ) -> views.MarketRow:
+        """Asks an agent as an account; ``most`` as in :meth:`ask`.
+
+        Raises:
+            NotFoundError: there is no such agent.
+            InputError: it has a price, which the market cannot pay.
+        """
+        model, prompt, sampling = self.agent_prompt(number, question)
+        self._agent(prompt, sampling, model)
+        return self.ask(wallet, model, prompt, sampling, most=most, seconds=seconds)
+
+    def agent_prompt(self, number: int, question: str) -> tuple[int, Prompt, Sampling]:
+        """(model, prompt, sampling) with which the market is to be asked for an agent's answer to a question.
+
+        Raises:
+            NotFoundError: there is no such agent.
+        """
+        definition = self._agents.find(f"agent/{number}").definition
+        return definition.model, definition.asked(number, [{"role": "user", "content": question}]), definition.written()
 
     def refund(self, number: int) -> views.MarketRow:
         """Pays a request whose deadline is over back to who made it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,8 @@ from openledger.datanets import Record
 from openledger.node import views
 from openledger.node.access import AccessDesk
 from openledger.node.accounts import Accounts
-from openledger.node.agent_runs import AccountPurse, DatabaseRunBook
+from openledger.node.agent_runs import AccountPurse, DatabaseRunBook, step_row
+from openledger.node.agent_triggers import Autonomy
 from openledger.node.agents import Roster
 from openledger.node.appeals import Appeals
 from openledger.node.audit import verify_here
@@ -38,7 +40,7 @@ from openledger.node.signing_in import SigningIn
 from openledger.node.training import Trainer
 from openledger.node.wallets import WalletDesk
 from openledger.openlora import Piece
-from openledger.primitives import InputError, NotFoundError, format_open
+from openledger.primitives import InputError, NotFoundError, OpenLedgerError, format_open
 from openledger.settlement import (
     ChainEscrow,
     VoucherBook,
@@ -52,6 +54,7 @@ from openledger.settlement import (
 )
 from openledger.storage import BlobStore, Database, PartyRecord
 from openledger.studio import (
+    AgentAnswer,
     AgentService,
     ApiKey,
     DatabaseReceiptStore,
@@ -286,6 +289,8 @@ class Node:
             self.database,
             self.receipts_store,
             lambda: self.inference,
+            self.agents,
+            self.runs,
             host=self.host,
             party=self.reader.party,
         )
@@ -312,6 +317,14 @@ class Node:
         purse = AccountPurse(self.chain, self.keys, self.runs, inference.available)
         servers = McpServers(self.settings.mcp)
         return AgentService(inference, self.agents, self.runs, purse, servers, self.clock)
+
+    @cached_property
+    def autonomy(self) -> Autonomy:
+        """Agents that run by themselves."""
+        return Autonomy(
+            self.chain, self.keys, self.database, self.reader.events, self.agents, self.runs, self.escrow,
+            lambda: self.studio, self.clock,
+        )  # fmt: skip
 
     @cached_property
     def community(self) -> Community:
@@ -378,6 +391,30 @@ class Node:
     def model(self, number: int) -> views.ModelView:
         """One model."""
         return self.reader.model(number)
+
+    def agent_rows(self) -> list[views.AgentRow]:
+        """Every registered agent."""
+        return self.directory.agents()
+
+    def agent_view(self, number: int) -> views.AgentView:
+        """One agent with its definition and runs."""
+        row, problem, definition, name = self.directory.agent(number), "", {}, ""
+        try:
+            found = self.agents.find(f"agent/{number}")
+            definition, name = found.definition.document(), found.id
+        except OpenLedgerError as error:
+            problem = str(error)
+        budget = None
+        if definition.get("triggers"):
+            with suppress(NotFoundError):  # the owner's key is not here
+                budget = self.autonomy.budget(number)
+        models = {model.id: model.name for model in self.models()}
+        runs = self.runs.rows(number, 20)
+        return views.AgentView(row, name, models.get(row.model, ""), definition, problem, runs, budget)
+
+    def agent_run(self, number: int) -> views.AgentRunView:
+        """One run of an agent."""
+        return self.runs.view(number)
 
     def receipts(self, offset: int = 0, limit: int = 50) -> tuple[list[views.ReceiptRow], int]:
         """Receipts, newest first, and how many there are."""
@@ -451,6 +488,25 @@ class Node:
         """How a model or agent samples where a request does not say; None for as all do."""
         return self.studio.defaults(name)
 
+    def chat_agent(
+        self, number: int, messages: list[dict[str, str]]
+    ) -> Iterator[str | views.AgentStepRow | views.AgentRunRow]:
+        """Runs an agent on the page, paid by this node's consumer account: its steps, its answer's text, then the run."""
+        agent = self.agents.find(f"agent/{number}")
+        for event in self.studio.run(agent, messages, self._pages_key(), publish=True):
+            if isinstance(event, Piece):
+                yield event.text
+            elif isinstance(event, AgentAnswer):
+                yield self.runs.view(event.run.number).row
+            else:
+                yield step_row(event.to_json(), shown=True)
+
+    def _pages_key(self) -> ApiKey:
+        with self._page_lock:
+            if self._page_key is None:
+                self._page_key, _, _ = self.create_key(_PAGE_KEY_CAP, _PAGE_KEY_DAYS)
+            return self._page_key
+
     def chat(self, model_name: str, messages: list[dict[str, str]], top_k: int = 0) -> Iterator[str | views.ReceiptRow]:
         """Answers on the page, paid by this node's consumer account: pieces of text, then the receipt.
 
@@ -459,11 +515,8 @@ class Node:
             messages: the dialogue.
             top_k: how many records are looked up for its last message.
         """
-        with self._page_lock:
-            if self._page_key is None:
-                self._page_key, _, _ = self.create_key(_PAGE_KEY_CAP, _PAGE_KEY_DAYS)
         prompt, sampling = Prompt.chat(messages, top_k), Sampling()
-        for event in self.inference.answer(model_name, prompt, sampling, self._page_key, publish=True):
+        for event in self.inference.answer(model_name, prompt, sampling, self._pages_key(), publish=True):
             if isinstance(event, Piece):
                 yield event.text
             else:
@@ -606,7 +659,7 @@ class Node:
 
     def start_work(self, report: Callable[[str], None] = lambda _: None) -> None:
         """Does in the background until the node closes what a host, settler and validator have to do: settles every
-        ``settle_seconds``, and looks at the market and at disputes every ``watch_seconds`` unless the settings say no.
+        ``settle_seconds``, and looks at the market, at agents and at disputes every ``watch_seconds`` unless the settings say no.
         ``report`` is told what was done, in words.
         """
 
@@ -618,6 +671,10 @@ class Node:
             for done in self.market.tend():
                 report(f"answered request {done.request} of the market for {format_open(done.fee, 6)} OPEN")
 
+        def run_agents() -> None:
+            for run in self.autonomy.tend():
+                report(f"agent {run.agent} ran by itself ({run.cause}) for {format_open(run.fee, 6)} OPEN")
+
         def attend() -> None:
             for row in self.court.attend():
                 report(f"dispute {row.number} is {row.state}")
@@ -626,5 +683,7 @@ class Node:
         self._duties = [Duty("settling", self.settings.settle_seconds, settle, self._stop)]
         if self.settings.answer_market:
             self._duties.append(Duty("the market", watch, serve, self._stop))
+        if self.settings.run_agents:
+            self._duties.append(Duty("agents", watch, run_agents, self._stop))
         if self.settings.answer_disputes:
             self._duties.append(Duty("disputes", watch, attend, self._stop))

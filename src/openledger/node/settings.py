@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     settle_seconds: int = Field(60, ge=1, description="seconds between batches while the node is up")
     watch_seconds: int = Field(5, ge=1, description="seconds between looks at the market and at disputes")
     answer_market: bool = Field(True, description="answer requests at InferenceMarket while the node is up")
+    run_agents: bool = Field(True, description="run agents by their triggers, whose owners set something aside")
     answer_disputes: bool = Field(
         True, description="answer challenges of what this node signed if it is right, and vote with its validators"
     )

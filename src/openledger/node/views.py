@@ -619,6 +619,14 @@ class AgentRow:
 
 
 @dataclass(frozen=True)
+class MarketPrompt:
+    """What InferenceMarket is to be asked for an agent's answer: the model, and the prompt's canonical JSON."""
+
+    model: int
+    prompt: str
+
+
+@dataclass(frozen=True)
 class AgentRunRow:
     """One run of an agent on this node.
 
@@ -669,6 +677,45 @@ class AgentRunView:
     error: str
     steps: list[AgentStepRow]
     receipts: list[str]
+
+
+@dataclass(frozen=True)
+class AgentBudget:
+    """What an agent's owner has set aside for its own runs.
+
+    Attributes:
+        cap: wei in all; ``spent`` of it is redeemed, by the time of the last settlement.
+        expiry: Unix seconds until which it may be spent.
+        state: ``not funded``, ``ready``, ``spent`` (it stands still until more is added) or ``failing``; ``why`` says more.
+    """
+
+    agent: int
+    cap: Wei
+    spent: Wei
+    expiry: int
+    state: str
+    why: str
+
+
+@dataclass(frozen=True)
+class AgentView:
+    """One agent as its page shows it.
+
+    Attributes:
+        id: what it is asked by over the API; empty where it cannot be asked here.
+        model_name: its model's name.
+        definition: its definition; empty where there is none, or none that can be run: ``problem`` says why.
+        runs: its newest runs on this node.
+        budget: of its own runs, if it has triggers and its owner's key is here.
+    """
+
+    row: AgentRow
+    id: str
+    model_name: str
+    definition: dict[str, Any]
+    problem: str
+    runs: list[AgentRunRow]
+    budget: AgentBudget | None = None
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from nicegui import ui
 
-from openledger.node.views import ReceiptRow
+from openledger.node.views import AgentRunRow, AgentStepRow, ReceiptRow
 from openledger.primitives import OpenLedgerError
-from openledger.ui.dom import Tag, button, div, paragraph, span
+from openledger.ui.dom import Tag, button, div, link, paragraph, span
 from openledger.ui.icons import icon
 from openledger.ui.loading import UNEXPECTED, stream
 from openledger.ui.pages.receipts import contributor_shares, receipt_link
@@ -37,6 +37,8 @@ class Chat:
         account: the account whose deposit pays, by its own wallet; empty for this node's consumer account.
     """
 
+    hint = "Ask something. The receipt and who shaped the answer follow it."
+
     def __init__(self, node: Views, model_name: str, account: str = "") -> None:
         self._node = node
         self._account = account
@@ -45,7 +47,7 @@ class Chat:
         with div("chat"):
             self._log = div("chat-log", role="log", aria_label=f"Conversation with {model_name}", tabindex="0")
             with self._log:
-                self._hint = paragraph("Ask something. The receipt and who shaped the answer follow it.", "muted")
+                self._hint = paragraph(self.hint, "muted")
             with div("chat-form"):
                 self._question = (
                     ui.input("Your question")
@@ -57,9 +59,13 @@ class Chat:
                     icon("send")
                     span("Send")
                 self._send.on("click", self._ask, args=[])
-            self._look_up = ui.checkbox(f"Look up {_LOOKED_UP} records for it").props("dense")
-            self._publish = ui.checkbox("Publish question and answer, so that anyone can recompute the receipt")
-            self._publish.props("dense").set_visibility(bool(account))
+            self._more()
+
+    def _more(self) -> None:
+        """What else can be chosen for a question."""
+        self._look_up = ui.checkbox(f"Look up {_LOOKED_UP} records for it").props("dense")
+        self._publish = ui.checkbox("Publish question and answer, so that anyone can recompute the receipt")
+        self._publish.props("dense").set_visibility(bool(self._account))
 
     async def _ask(self) -> None:
         question = (self._question.value or "").strip()
@@ -130,3 +136,61 @@ class Chat:
         ui.run_javascript(
             f"{{const log = document.getElementById('{self._log.html_id}'); if (log) log.scrollTop = log.scrollHeight;}}"
         )
+
+
+class AgentChat(Chat):
+    """A chat with one agent: its steps as it takes them, its answer, then the run with its receipts."""
+
+    hint = "Ask something. Every step of the run is shown, and the run lists its receipts."
+
+    def __init__(self, node: Views, number: int, name: str) -> None:
+        self._number = number
+        super().__init__(node, name)
+
+    def _more(self) -> None:
+        """Nothing: what is looked up is the definition's."""
+
+    async def _answer(self, question: str, turn: Tag, answer: Tag) -> None:
+        messages = [*self._messages, {"role": "user", "content": question}]
+        text, run = "", None
+        with turn:
+            steps = Tag("ol", classes="chat-steps small")
+        steps.move(turn, 0)
+        async for event in stream(lambda: self._node.chat_agent(self._number, messages)):
+            if isinstance(event, AgentRunRow):
+                run = event
+            elif isinstance(event, AgentStepRow):
+                if event.kind == "tool" or event.name:
+                    with steps:
+                        step_line(event)
+            else:
+                text += event
+                answer.set_text(text)
+            self._scroll()
+        self._messages = [*messages, {"role": "assistant", "content": text}]
+        answer.classes(remove="waiting")
+        if run is None:
+            return
+        with turn, div("chat-proof"), div("line spread"):
+            link("See the run and its receipts", f"/agent-runs/{run.number}", "strong")
+            with div("line"):
+                span("Fees", "muted")
+                show_amount(run.fee)
+                if run.price:
+                    span("Price", "muted")
+                    show_amount(run.price)
+        if run.unpaid:
+            with turn:
+                error_line(f"The agent's price was not paid: {run.unpaid}")
+
+
+def step_line(step: AgentStepRow) -> None:
+    """One step as an item of a list: a tool that was called with its result, or a call that the model wrote."""
+    with Tag("li", classes="failed" if step.failed else ""):
+        if step.kind == "tool":
+            span(step.name, "strong")
+            span(f" {step.arguments}", "muted")
+            paragraph(step.result, "chat-result")
+        else:
+            span("The model calls ", "muted")
+            span(step.name, "strong")

@@ -10,6 +10,8 @@ _PATHS = {
     "datanets": '<ellipse cx="12" cy="5.5" rx="7.5" ry="2.8"/><path d="M4.5 5.5v13c0 1.5 3.4 2.8 7.5 2.8s7.5-1.3 7.5-2.8v-13"/>'
     '<path d="M4.5 12c0 1.5 3.4 2.8 7.5 2.8s7.5-1.3 7.5-2.8"/>',
     "models": '<path d="M12 2.8l8 4.6v9.2l-8 4.6-8-4.6V7.4z"/><path d="M4 7.4l8 4.6 8-4.6M12 12v9.2"/>',
+    "agents": '<rect x="4.5" y="8.5" width="15" height="11" rx="2.5"/><path d="M12 8.5V4.5M2.5 13v3M21.5 13v3M9.5 16.5h5"/>'
+    '<circle cx="12" cy="3.8" r="1.1"/><circle cx="9" cy="12.8" r="1"/><circle cx="15" cy="12.8" r="1"/>',
     "factory": '<path d="M4 7h9M17 7h3M4 17h3M11 17h9M4 12h3M11 12h9"/>'
     '<circle cx="15" cy="7" r="2"/><circle cx="9" cy="12" r="2"/><circle cx="9" cy="17" r="2"/>',
     "receipts": '<path d="M6 3.5h12v17l-2.4-1.6-1.8 1.6-1.8-1.6-1.8 1.6-1.8-1.6L6 20.5z"/><path d="M9.5 8.5h5M9.5 12.5h5"/>',

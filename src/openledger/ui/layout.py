@@ -29,6 +29,7 @@ _SECTIONS = (
     ("overview", "Overview", "/"),
     ("datanets", "Datanets", "/datanets"),
     ("models", "Models", "/models"),
+    ("agents", "Agents", "/agents"),
     ("factory", "ModelFactory", "/factory"),
     ("receipts", "Receipts", "/receipts"),
     ("payouts", "Payouts", "/payouts"),

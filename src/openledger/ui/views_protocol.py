@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from openledger.datanets import Record
     from openledger.node.signing_in import SigningIn
     from openledger.node.views import (
+        AgentRow,
+        AgentRunRow,
+        AgentRunView,
+        AgentStepRow,
+        AgentView,
         Check,
         ContradictionRow,
         ContributionRow,
@@ -93,6 +98,18 @@ class Views(Protocol):
         """One model."""
         ...
 
+    def agent_rows(self) -> list[AgentRow]:
+        """All registered agents."""
+        ...
+
+    def agent_view(self, number: int, /) -> AgentView:
+        """One agent with its definition and runs."""
+        ...
+
+    def agent_run(self, number: int, /) -> AgentRunView:
+        """One run of an agent."""
+        ...
+
     def receipts(self, offset: int = 0, limit: int = 50, /) -> tuple[list[ReceiptRow], int]:
         """Receipts, newest first, and how many there are in all."""
         ...
@@ -123,6 +140,10 @@ class Views(Protocol):
 
     def chat(self, model_name: str, messages: list[dict[str, str]], top_k: int, /) -> Iterator[str | ReceiptRow]:
         """Act: pieces of the model's answer to role/content messages, then its receipt as the last item."""
+        ...
+
+    def chat_agent(self, number: int, messages: list[dict[str, str]], /) -> Iterator[str | AgentStepRow | AgentRunRow]:
+        """Act: runs an agent; its steps, pieces of its answer, then the run as the last item."""
         ...
 
     def create_key(self, cap: int, days: float, /) -> tuple[ApiKey, int, int]:

@@ -1,6 +1,7 @@
 """One module for each page, or for a list and its items; each has ``register(node)``."""
 
 from openledger.ui.pages import (
+    agents,
     contribute,
     datanets,
     factory,
@@ -23,6 +24,7 @@ ALL = tuple(
         contribute,
         records,
         models,
+        agents,
         factory,
         receipts,
         payouts,
