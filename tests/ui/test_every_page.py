@@ -32,6 +32,7 @@ def paths(api: httpx.Client) -> list[str]:
         f"/records/{rejected}",
         "/models",
         f"/models/{model}",
+        "/agents",
         "/factory",
         "/receipts",
         f"/receipts/{receipt}",

@@ -48,7 +48,7 @@ def register(node: Views) -> None:
                 empty(
                     "No agent yet.",
                     "Deploy one of a model that is served here.",
-                    'openledger agent deploy --as owner --name helper --model 1 --instructions "Be brief." --tool search',
+                    "openledger agent deploy --help",
                 )
         with div("grid"):
             for row in rows:
@@ -118,7 +118,11 @@ def _draw(node: Views, view: AgentView) -> None:
                 with Tag("dd"):
                     show_hash(row.definition, "definition's hash") if row.definition else span("none", "muted")
                 Tag("dt", "Registration")
-                Tag("dd", row.uri or "none", "breaks")
+                with Tag("dd"):
+                    if row.uri.startswith("blob:"):
+                        show_hash(row.uri.removeprefix("blob:"), "registration file's hash")
+                    else:
+                        span(row.uri or "none")
                 Tag("dt", "Paid at")
                 with Tag("dd"):
                     show_party(row.wallet)
@@ -142,7 +146,8 @@ def _definition(view: AgentView) -> None:
 
 def _budget(budget: AgentBudget) -> None:
     with card("Runs by itself", "Paid from what its owner set aside, and never beyond."):
-        badge(budget.state)
+        with div("line"):
+            badge(budget.state)
         if budget.why:
             paragraph(budget.why, "muted small")
         with Tag("dl", classes="pairs"):
@@ -192,7 +197,6 @@ def _runs(rows: list[AgentRunRow]) -> None:
         [
             Column("Run", lambda row: link(str(row.number), f"/agent-runs/{row.number}", "strong")),
             Column("Question", lambda row: span(row.question), "text"),
-            Column("Answer", lambda row: span(row.answer), "text"),
             Column("State", lambda row: badge(row.state)),
             Column("Fees", lambda row: show_amount(row.fee), "number"),
             Column("When", lambda row: show_time(row.started)),
