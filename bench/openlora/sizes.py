@@ -3,7 +3,8 @@
 The tables ``weights``, ``precision`` and ``large`` of ``python -m bench.openlora --growth``. Logits are compared after prompts of
 32 tokens with those of float32: ``error`` is the largest difference over 32 prompts, as a share of the largest logit,
 ``same_token`` the share of prompts whose likeliest token is the same. ``share`` is the rate as a share of the base's in the same
-rounds.
+rounds; ``limit`` what it would be if adapters cost nothing but being read once a step from memory, at the rate at which one core
+read a large array in the same rounds.
 
 A large model has random weights, and so have its 32 adapters of rank 8 on all seven linears. The layers of the largest begin as
 one layer, which changes nothing for an engine that keeps a copy of each, so that the original does not take as much memory again.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bench.openlora.common import BATCH, answer, prompts
+from bench.openlora.common import BATCH, answer, cpu_seconds, prompts
 from bench.openlora.growth import random_factors, row, speed, turns
 from bench.openlora.make import ALL
 from openledger.models import BaseModel, load_base, pinned, shared_copy
 from openledger.openlora import AdapterLimits, Engine, EngineLimits, Sampling
 from openledger.openlora.adapters import AdapterStore, StoredAdapter
 from openledger.openlora.decoder import Chunk
+from openledger.openlora.memory import floats
 from openledger.openlora.residents import ResidentAdapters
 from openledger.openlora.shapes import DTYPES
 
@@ -113,6 +115,20 @@ def weights(base: BaseModel) -> Iterator[dict[str, object]]:
         engine.close()
 
 
+def reading() -> Callable[[], float]:
+    """Measures how many bytes of memory one core reads in a CPU second."""
+    array = floats(64 << 20)
+    array.fill_(1)
+
+    def rate() -> float:
+        before = cpu_seconds()
+        for _ in range(4):
+            array.sum()
+        return 4 * 4 * len(array) / (cpu_seconds() - before)
+
+    return rate
+
+
 def precisions(base: BaseModel) -> Iterator[dict[str, object]]:
     """32 adapters of rank 8 in a batch of 32, kept in float32, bfloat16 and int8, beside the base."""
     with tempfile.TemporaryDirectory() as folder, Engine(base, EngineLimits(prefix_bytes=0)) as engine:
@@ -121,7 +137,8 @@ def precisions(base: BaseModel) -> Iterator[dict[str, object]]:
         asked = {case: requests(case) for case in CASES}
         for each in asked.values():
             speed(engine, each, 2)
-        rates = turns({case: partial(speed, engine, asked[case], 64) for case in CASES})
+        runs: dict[object, Callable[[], float]] = {case: partial(speed, engine, asked[case], 64) for case in CASES}
+        rates = turns({**runs, "reading": reading()})
         right = logits(engine, "float32")
         yield row("precision", adapters=0, batch=BATCH, tokens_per_cpu_s=rates["base"], share=1.0)
         for precision in PRECISIONS:
@@ -129,7 +146,8 @@ def precisions(base: BaseModel) -> Iterator[dict[str, object]]:
             assert stored is not None
             error = differences(logits(engine, precision), right) if precision != "float32" else {}
             rate = {"tokens_per_cpu_s": rates[precision], "share": rates[precision] / rates["base"]}
-            size = {"bytes_per_adapter": stored.layout.size * 4}
+            size = {"bytes_per_adapter": stored.layout.size * 4, "bytes_per_cpu_s": rates["reading"]}
+            size["limit"] = 1 / (1 + rates["base"] * size["bytes_per_adapter"] / rates["reading"])
             yield row("precision", adapters=BATCH, batch=BATCH, precision=precision, **rate, **size, **error)
 
 
