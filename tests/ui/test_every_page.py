@@ -40,6 +40,7 @@ def paths(api: httpx.Client) -> list[str]:
         "/supply",
         "/governance",
         "/sign-in",
+        "/wallet",
     ]
 
 

@@ -20,6 +20,7 @@ from openledger.governance import ProposalState, state, voting_power
 from tests.conftest import Network
 from tests.ui.browser_wallet import BrowserWallet, new_account
 from tests.ui.conftest import Watched, new_context
+from tests.ui.in_page import LOW_CONTRAST, SIDEWAYS, UNNAMED
 from tests.ui.test_what_people_do import ask
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.chain]
@@ -97,6 +98,24 @@ def test_a_wallet_is_found_adds_the_chain_and_signs_in(
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("link", name="Sign in").first).to_be_visible()
     assert person.troubles == []
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 375)])
+def test_what_a_wallet_sees_fits_and_can_be_read(
+    browser: Browser, network: Network, account: LocalAccount, theme: str, width: int
+) -> None:
+    context = new_context(browser, viewport={"width": width, "height": 800}, color_scheme=theme)
+    person = Watched(context.new_page(), network.url)
+    enter(person, account)
+    for path in ("/wallet", "/payouts", "/governance", "/datanets/1/contribute", "/models/1"):
+        page = person.open(path)
+        page.wait_for_timeout(250)
+        assert page.evaluate(SIDEWAYS) <= 0, f"{path} scrolls sideways"
+        assert page.evaluate(LOW_CONTRAST) == [], path
+        assert page.evaluate(UNNAMED) == [], path
+        assert page.locator(".error-line").count() == 0, path
+    assert person.troubles == []
+    context.close()
 
 
 def test_a_wallet_makes_nobody_an_operator(person: Watched, account: LocalAccount, api: httpx.Client) -> None:

@@ -9,10 +9,11 @@ from nicegui import ui
 
 from openledger.node.views import AccountView, ContributionRow, ReceiptRow, StakeRow, VerdictRow
 from openledger.primitives import parse_open
+from openledger.ui.access import SIGN_IN
 from openledger.ui.dom import Tag, button, div, link, paragraph, span
-from openledger.ui.formatting import amount, compact_amount, exact_amount
+from openledger.ui.formatting import compact_amount, exact_amount
 from openledger.ui.funds import Funds
-from openledger.ui.layout import ask_to_sign_in, page
+from openledger.ui.layout import page
 from openledger.ui.loading import fetch, refill
 from openledger.ui.pages.receipts import receipt_link
 from openledger.ui.parts import (
@@ -22,6 +23,7 @@ from openledger.ui.parts import (
     copy_button,
     empty,
     figure,
+    notice,
     page_head,
     show_amount,
     show_hash,
@@ -53,7 +55,8 @@ def register(node: Views) -> None:
         if wallet is None:
             with page_head("Your account"):
                 pass
-            ask_to_sign_in("see and use your account", wallet=True)
+            with notice("To see and use your account, sign in with your own wallet."):
+                link("Sign in", SIGN_IN)
             return
         with page_head("Your account", "You act with your own wallet: this node prepares, the wallet signs."):
             pass
@@ -79,7 +82,7 @@ class _Desk:
                 ("Deposit", view.funds.deposit, "pays your questions"),
                 ("To claim", max(0, view.earned - view.claimed), "earned and not claimed"),
             ):
-                figure(name, amount(wei), note, tip=exact_amount(wei))
+                figure(name, compact_amount(wei), note, tip=exact_amount(wei))
             figure("gOPEN", _gopen(view.gopen), "has the votes", tip=exact_amount(view.gopen))
             figure("Votes", _gopen(view.votes), "given to you", tip=exact_amount(view.votes))
         with div("columns wide-left"):
