@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from openledger.cli.app import app
 from openledger.client import OpenLedger
+from openledger.client.clients import calls
 from openledger.datanets import load_records
 from openledger.node.agent_runs import DatabaseRunBook
 from openledger.node.audit import audit
@@ -328,6 +329,21 @@ def test_a_price_beyond_the_keys_cap_or_of_a_strangers_account_is_refused_before
     with pytest.raises(PaymentError, match="whose key this node does not hold"):
         ran(node, number, stranger)
     assert len(node.runs.rows(number)) == 1
+
+
+def test_nobody_has_tools_work_for_them_with_a_key_that_is_worth_nothing(node: Node, deploy: Deploy) -> None:
+    number = deploy(name="unpaid", tools=[SEARCH], plan=[FOUND])
+    with pytest.raises(PaymentError, match="is no session key of"):
+        ran(node, number, ApiKey.create(node.keys.address("consumer")))
+    assert node.runs.rows(number) == []
+
+
+@pytest.mark.parametrize("number", [0, -1, 99_999, 1 << 70])
+def test_a_run_that_there_is_not_is_said_to_be_none(server: Server, number: int) -> None:
+    with OpenLedger(server.url) as source, pytest.raises(NotFoundError, match="knows no run"):
+        source.send(calls.agent_run(number))
+    with OpenLedger(server.url) as source:
+        assert source.send(calls.agent_runs(number)) == []
 
 
 def test_a_run_that_its_node_did_not_survive_is_told_as_interrupted(node: Node, deploy: Deploy, key: ApiKey) -> None:

@@ -18,6 +18,8 @@ from openledger.storage import AgentRunRecord, BlobStore, Database
 from openledger.studio import ApiKey, DeployedAgent
 from openledger.studio.agent_runs import Run, RunState
 
+_NUMBERS = 1 << 63
+"""No database integer is larger."""
 _GAS_RESERVE = 10**15
 """Wei that an account keeps for the transaction that pays a price."""
 
@@ -90,7 +92,7 @@ class DatabaseRunBook:
         """The newest runs, of one agent or of all, newest first."""
         query = select(AgentRunRecord).order_by(AgentRunRecord.number.desc()).limit(most)
         if agent is not None:
-            query = query.where(AgentRunRecord.agent == agent)
+            query = query.where(AgentRunRecord.agent == (agent if 0 < agent < _NUMBERS else 0))
         with self._database.session() as session:
             found = list(session.scalars(query))
         return [self._row(row, self._document(row)) for row in found]
@@ -102,7 +104,7 @@ class DatabaseRunBook:
             NotFoundError: there is none of that number.
         """
         with self._database.session() as session:
-            row = session.get(AgentRunRecord, number)
+            row = session.get(AgentRunRecord, number) if 0 < number < _NUMBERS else None
         if row is None:
             raise NotFoundError(f"this node knows no run {number}; `openledger agent runs` shows those that it knows")
         document = self._document(row)

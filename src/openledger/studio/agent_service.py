@@ -231,6 +231,8 @@ class AgentService:
         limit = min(parse_open(definition.limits.spend), spend if spend is not None else 1 << 255)
         stop = _Stop(definition.limits.seconds, cancel)
         with self._purse.holding(key, agent):
+            if self._inference.available(key) <= 0:  # before tools work for nothing
+                raise PaymentError("the key has nothing left to spend; raise its cap, or deposit more")
             started = int(self._clock())
             run = Run(self._runs.begin(agent, key, cause, started), agent, key.consumer, cause, dialogue, started)
             last = None
