@@ -164,6 +164,8 @@ def test_what_does_not_exist_is_no_step(node: Node, person: LocalAccount) -> Non
         desk.claim(account)
     with pytest.raises(InputError, match="is no role"):
         desk.stake(account, "king", OPEN)
+    with pytest.raises(InputError, match="has to vote in time"):
+        desk.stake(account, "reviewer", OPEN)
     with pytest.raises(InputError, match="is no vote"):
         desk.vote(account, "1", "maybe")
     with pytest.raises(NotFoundError):

@@ -192,9 +192,16 @@ class WalletDesk:
         """Adds wei to the account's stake in a role.
 
         Raises:
-            InputError: there is no such role.
+            InputError: there is no such role, or it is that of reviewers: one who is drawn has to vote in time, for which these
+                pages have nothing yet, and others' contributions would wait for it.
         """
-        call = self._chain.contract(STAKES).functions.stake(int(read_role(role)))
+        chosen = read_role(role)
+        if chosen is Role.REVIEWER:
+            raise InputError(
+                "a reviewer who is drawn has to vote in time, which a wallet cannot do here; stake as reviewer with an account "
+                "of a node of your own: `openledger account stake`"
+            )
+        call = self._chain.contract(STAKES).functions.stake(int(chosen))
         return self._step(account, f"stake OPEN as {role}", call, _positive(amount))
 
     def unstake(self, account: str, role: str, amount: int) -> Step:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from openledger.ui.views_protocol import Views
 
 ROLES = {
-    "reviewer": "A reviewer who is drawn has to vote in time, and loses a little stake otherwise.",
     "validator": "A validator answers for the receipts in its samples with its stake.",
     "host": "A host answers for what it served with its stake.",
     "operator": "An operator answers for what it runs with its stake.",
@@ -169,9 +168,9 @@ class _Desk:
         with card("Stake", "OPEN at risk for work in a role. The work itself is done by programs, not on these pages."):
             for row in view.stakes:
                 self._stake(row)
-            role = ui.select({name: name.capitalize() for name in ROLES}, value="reviewer", label="Role")
+            role = ui.select({name: name.capitalize() for name in ROLES}, value="validator", label="Role")
             role.props("outlined dense options-dense").style("width: 100%")
-            duty = paragraph(ROLES["reviewer"], "field-note")
+            duty = paragraph(ROLES["validator"], "field-note")
             role.on_value_change(lambda: duty.set_text(ROLES[role.value]))
             self._amount("Stake OPEN", "Stake", lambda wei: desk.stake(account, role.value, wei), "Staked.")
 
