@@ -199,7 +199,7 @@ def _runs(rows: list[AgentRunRow]) -> None:
             Column("Question", lambda row: span(row.question), "text"),
             Column("State", lambda row: badge(row.state)),
             Column("Fees", lambda row: show_amount(row.fee), "number"),
-            Column("When", lambda row: show_time(row.started)),
+            Column("When", lambda row: show_time(row.started), "wraps"),
         ],
         rows,
     )
