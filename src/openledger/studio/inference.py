@@ -72,16 +72,16 @@ class Prompt:
         messages: the dialogue.
         continued: the text.
         top_k: how many records may be looked up for the dialogue's last message; 0 for none.
-        agent: the agent whose instructions stand before the dialogue, if one asks.
         passages: the records that were looked up, the nearest first; they stand in the system message.
+        agent: the agent whose instructions stand before the dialogue, if one asks.
         instructions: those of the agent, looked up by its definition's hash.
     """
 
     messages: tuple[Mapping[str, str], ...] | None
     continued: str | None
     top_k: int = 0
-    agent: AgentReference | None = None
     passages: tuple[Passage, ...] = ()
+    agent: AgentReference | None = None
     instructions: str = ""
 
     @classmethod
@@ -93,7 +93,7 @@ class Prompt:
         """
         if not 0 <= top_k <= MAX_LOOKED_UP:
             raise InputError(f"{top_k} records cannot be looked up; ask for 0 to {MAX_LOOKED_UP}")
-        return cls(tuple(dict(message) for message in messages), None, top_k, agent)
+        return cls(tuple(dict(message) for message in messages), None, top_k, agent=agent)
 
     @classmethod
     def text(cls, text: str) -> Prompt:
