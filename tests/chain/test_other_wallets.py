@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from eth_account.signers.local import LocalAccount
+from eth_keys.constants import SECPK1_N
 
 from openledger.chain import UnsignedTransaction, is_signed_by
 from openledger.primitives import ChainError, InputError, RevertError, keccak, to_hex
@@ -80,6 +81,9 @@ def test_an_account_signs_by_its_key_and_nobody_else_for_it(network: Network) ->
     assert not is_signed_by(network.chain, wallet.address, keccak(b"another"), signature)
     for broken in (b"", signature[:64], signature + b"\0", bytes(65), b"\xff" * 65):
         assert not is_signed_by(network.chain, wallet.address, digest, broken)
+    s, v = int.from_bytes(signature[32:64], "big"), signature[64]
+    twin = signature[:32] + (SECPK1_N - s).to_bytes(32, "big") + bytes([55 - v])  # malleable, EIP-2: the contracts refuse it
+    assert not is_signed_by(network.chain, wallet.address, digest, twin)
 
 
 def test_a_contract_signs_by_its_own_rule(network: Network) -> None:

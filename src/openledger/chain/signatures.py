@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from eth_account import Account
 from eth_utils.address import to_checksum_address
 
 from openledger.chain.client import Chain
-from openledger.primitives import ChainError, RevertError, UnreachableError
+from openledger.primitives import ChainError, RevertError, SignatureError, UnreachableError, recover_digest
 
 _MAGIC = bytes.fromhex("1626ba7e")
 _ERC1271 = [
@@ -29,7 +28,7 @@ def is_signed_by(chain: Chain, account: str, digest: bytes, signature: bytes) ->
         UnreachableError: nothing answers, so that a contract cannot be asked.
     """
     address = to_checksum_address(account)
-    if len(signature) == 65 and _recovered(digest, signature) == address:
+    if _is_signed_by_key(address, digest, signature):
         return True
     if not 0 < len(signature) <= _LONGEST or not chain.ask(lambda: chain.w3.eth.get_code(address)):
         return False
@@ -44,8 +43,8 @@ def is_signed_by(chain: Chain, account: str, digest: bytes, signature: bytes) ->
         return False  # code that answers something else than four bytes
 
 
-def _recovered(digest: bytes, signature: bytes) -> str:
+def _is_signed_by_key(address: str, digest: bytes, signature: bytes) -> bool:
     try:
-        return str(Account._recover_hash(digest, signature=signature))
-    except Exception:
-        return ""
+        return recover_digest(digest, signature) == address
+    except SignatureError:
+        return False

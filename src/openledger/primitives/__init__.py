@@ -41,6 +41,7 @@ from openledger.primitives.messages import (
     WalletLink,
     check_signature,
     recover,
+    recover_digest,
     sign,
 )
 
@@ -83,6 +84,7 @@ __all__ = [
     "parse_open",
     "record_hash",
     "recover",
+    "recover_digest",
     "sign",
     "standard_leaf",
     "to_hex",

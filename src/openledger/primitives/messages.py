@@ -178,7 +178,12 @@ def sign(message: _TypedMessage, domain: Domain, account: Signer) -> bytes:
 
 
 def recover(message: _TypedMessage, domain: Domain, signature: bytes) -> str:
-    """The checksummed address that signed ``message``.
+    """The checksummed address that signed ``message``; see :func:`recover_digest`."""
+    return recover_digest(message.digest(domain), signature)
+
+
+def recover_digest(digest: bytes, signature: bytes) -> str:
+    """The checksummed address whose key signed a 32-byte digest.
 
     Raises:
         SignatureError: not 65 bytes, ``s`` in the upper half (malleable, EIP-2), ``v`` not 27 or 28, or no such point.
@@ -190,7 +195,7 @@ def recover(message: _TypedMessage, domain: Domain, signature: bytes) -> str:
     if signature[64] not in (27, 28):
         raise SignatureError(f"the signature's v is {signature[64]}; it must be 27 or 28")
     try:
-        return str(Account._recover_hash(message.digest(domain), signature=signature))
+        return str(Account._recover_hash(digest, signature=signature))
     except Exception as error:
         raise SignatureError(f"the signature fits no account: {error}; sign again") from error
 
