@@ -82,7 +82,9 @@ def test_an_account_signs_by_its_key_and_nobody_else_for_it(network: Network) ->
     for broken in (b"", signature[:64], signature + b"\0", bytes(65), b"\xff" * 65):
         assert not is_signed_by(network.chain, wallet.address, digest, broken)
     s, v = int.from_bytes(signature[32:64], "big"), signature[64]
-    twin = signature[:32] + (SECPK1_N - s).to_bytes(32, "big") + bytes([55 - v])  # malleable, EIP-2: the contracts refuse it
+    twin = (
+        signature[:32] + (SECPK1_N - s).to_bytes(32, "big") + bytes([55 - v])
+    )  # malleable, EIP-2: the contracts refuse it
     assert not is_signed_by(network.chain, wallet.address, digest, twin)
 
 
