@@ -64,6 +64,7 @@ def test_another_definition_is_another_hash(instructions: str, temperature: floa
         ({"plan": [{"tool": "search"}]}, "none of its tools"),
         ({"tools": [{"kind": "search"}], "plan": [{"tool": "search"}], "limits": {"steps": 1}}, "leave none of 1"),
         ({"limits": {"spend": "0"}}, "more than 0 OPEN"),
+        ({"limits": {"spend": "1e3"}}, "limits: .*spend: not an amount of OPEN: '1e3'"),
         ({"limits": {"steps": 17}}, "steps"),
         ({"triggers": [{"kind": "schedule", "seconds": 1, "question": "?"}]}, "seconds"),
         ({"sampling": {"temperature": 3}}, "temperature"),

@@ -98,7 +98,11 @@ class Limits(_Part):
 
     @model_validator(mode="after")
     def _spend(self) -> Limits:
-        if parse_open(self.spend) <= 0:
+        try:
+            spend = parse_open(self.spend)
+        except InputError as error:
+            raise ValueError(f"spend: {error}") from error
+        if spend <= 0:
             raise ValueError("spend must be more than 0 OPEN")
         return self
 

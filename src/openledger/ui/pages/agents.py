@@ -196,13 +196,18 @@ def _runs(rows: list[AgentRunRow]) -> None:
         "Runs",
         [
             Column("Run", lambda row: link(str(row.number), f"/agent-runs/{row.number}", "strong")),
-            Column("Question", lambda row: span(row.question), "text"),
+            Column("Question", _asked, "text"),
             Column("State", lambda row: badge(row.state)),
             Column("Fees", lambda row: show_amount(row.fee), "number"),
-            Column("When", lambda row: show_time(row.started), "wraps"),
         ],
         rows,
     )
+
+
+def _asked(row: AgentRunRow) -> None:
+    span(row.question)
+    with div("cell-note"):
+        show_time(row.started)
 
 
 def _draw_run(view: AgentRunView) -> None:
