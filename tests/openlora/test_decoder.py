@@ -10,7 +10,7 @@ import torch
 
 from openledger.models import pinned
 from openledger.openlora.adapters import AdapterLimits, AdapterStore, StoredAdapter
-from openledger.openlora.decoder import Chunk, Decoder, stable_rows
+from openledger.openlora.decoder import Chunk, Decoder
 from openledger.openlora.residents import Resident, ResidentAdapters
 from tests.openlora.models import ALL, ARCHITECTURES, random_adapter, random_base
 
@@ -110,13 +110,3 @@ def test_adapters_in_fewer_bytes_give_nearly_the_same_logits(precision: str, mos
     assert not torch.equal(found, right)
     assert float((found - right).abs().max() / right.abs().max()) < most
     assert short.layout.size < 0.7 * exact.layout.size
-
-
-def test_rows_of_a_product_are_stable_between_the_numbers_that_are_measured() -> None:
-    with pinned(), torch.inference_mode():
-        weight = torch.randn(96, 160)
-        least, most = stable_rows([weight], 24)
-        assert least <= 24 <= most
-        x = torch.randn(most, 96)
-        for count in range(least, most + 1):
-            assert torch.equal(x[:count] @ weight, (x @ weight)[:count])

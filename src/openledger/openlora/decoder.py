@@ -9,7 +9,7 @@ request's results are bitwise the same alone and in any batch (float32, one thre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from openledger.models import pinned
 from openledger.openlora import kernels
 from openledger.openlora.memory import floats
 from openledger.openlora.residents import Deltas, Resident
@@ -27,7 +26,8 @@ from openledger.primitives import InputError, ModelError
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 _STATIC_ROPES = ("default", "linear", "llama3", "yarn")
-_PROBED = (*range(1, 20), 24, 31, 32, 33, 47, 48, 64, 96, 127, 128, 129, 144, 160, 176, 184, 192, 224, 240, 256, 288)
+_ROWS = 256
+"""Of one turn, unless more are asked for: weights are read so rarely then that more save nothing."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Decoder:
     Attributes:
         dimensions: its sizes.
         context: most positions.
-        rows: the fewest rows that a turn is padded to, and the most that it can have; see the module.
+        rows: the most that a turn can have.
         token_bytes: of one position's keys and values.
         cache_step: positions in which a cache is measured out.
 
@@ -115,12 +115,11 @@ class Decoder:
         self._embedding = parts.embed_tokens.weight.detach()
         self._norm = parts.norm.weight.detach().numpy()
         made = Weights(model, weights)
-        self._head = made.across(model.lm_head)
         with torch.inference_mode():
             self._layers = [_layer(layer, config, made) for layer in parts.layers]
+            self._head = made.across(model.lm_head)
             self._cos, self._sin = self._rotation(parts.rotary_emb)
-        with pinned():
-            self.rows = stable_rows(self._weights(), most_rows)
+        self.rows = max(most_rows, _ROWS)
         self._rooms: dict[str, torch.Tensor] = {}
 
     def new_cache(self, length: int) -> torch.Tensor:
@@ -152,7 +151,7 @@ class Decoder:
         Returns:
             Logits [wanted chunks, vocabulary], in the chunks' order; valid until the next turn.
         """
-        size, rows = self.dimensions, _Rows.of(chunks, self.rows[0])
+        size, rows = self.dimensions, _Rows.of(chunks)
         deltas = Deltas(rows.adapters)
         shape = (size.heads, size.kv_heads)
         masks = {
@@ -171,20 +170,20 @@ class Decoder:
         y.zero_()
         for number, layer in enumerate(self._layers):
             kernels.add_norm(x.numpy(), y.numpy(), layer.norm, self._epsilon, h.numpy())
-            layer.qkv.times(h, qkv)
+            layer.qkv.times(h, qkv, deltas.soon(number, "attention"))
             deltas.add(number, "attention", h, qkv)
             kernels.rotate(heads, self._cos, self._sin, rows.positions, layer.head_norms, self._epsilon, shape)
             kernels.attend(heads, rows.caches, rows.lengths, rows.positions, number, layer.window, shape, written)
             for place, (chunk, first, last) in enumerate(rows.pieces):
                 mask = masks[place, layer.window]
                 attended[first:last] = self._attend(chunk.cache[number], chunk.start, qkv[first:last], mask)
-            layer.output.times(attended, y)
+            layer.output.times(attended, y, deltas.soon(number, "output"))
             deltas.add(number, "output", attended, y)
             kernels.add_norm(x.numpy(), y.numpy(), layer.mlp_norm, self._epsilon, h.numpy())
-            layer.gate_up.times(h, gate_up)
+            layer.gate_up.times(h, gate_up, deltas.soon(number, "gate_up"))
             deltas.add(number, "gate_up", h, gate_up)
             kernels.gate(gate_up.numpy(), inner.numpy())
-            layer.down.times(inner, y)
+            layer.down.times(inner, y, deltas.soon(number, "down"))
             deltas.add(number, "down", inner, y)
         kernels.add_norm(x.numpy(), y.numpy(), self._norm, self._epsilon, h.numpy())
         return self._logits(h, rows)
@@ -205,13 +204,12 @@ class Decoder:
         return attended.view(size.heads, count, size.head_size).transpose(0, 1).reshape(count, -1)
 
     def _logits(self, h: torch.Tensor, rows: _Rows) -> torch.Tensor:
-        wanted = len(rows.wanted)
-        last = self._room("last", max(wanted, self.rows[0]), self.dimensions.hidden)
-        torch.index_select(h, 0, torch.tensor(rows.wanted, dtype=torch.int64), out=last[:wanted])
+        last = self._room("last", len(rows.wanted), self.dimensions.hidden)
+        torch.index_select(h, 0, torch.tensor(rows.wanted, dtype=torch.int64), out=last)
         logits = self._room("logits", len(last), self.dimensions.vocabulary)
         self._head.times(last, logits)
         Deltas(rows.heads).add(self.dimensions.layers, "head", last, logits)
-        return logits[:wanted]
+        return logits
 
     def _room(self, name: str, rows: int, width: int) -> torch.Tensor:
         """The same memory at every turn: new pages are slow."""
@@ -225,15 +223,10 @@ class Decoder:
         cos, sin = rotary(self._embedding, torch.arange(self.context)[None])
         return cos[0].numpy().copy(), sin[0].numpy().copy()
 
-    def _weights(self) -> Iterator[torch.Tensor]:
-        layer = self._layers[0]
-        for one in (layer.qkv, layer.output, layer.gate_up, layer.down, self._head):
-            yield from one.factors()
-
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a turn: first those of single tokens, which are attended together, then pieces of prompts, then padding."""
+    """The rows of a turn: first those of single tokens, which are attended together, then pieces of prompts."""
 
     tokens: list[int]
     positions: Any
@@ -246,7 +239,7 @@ class _Rows:
     """The adapters that change the head, by their places in ``wanted``."""
 
     @classmethod
-    def of(cls, chunks: Sequence[Chunk], least: int) -> _Rows:
+    def of(cls, chunks: Sequence[Chunk]) -> _Rows:
         singles = [chunk for chunk in chunks if len(chunk.tokens) == 1]
         tokens: list[int] = []
         positions: list[int] = []
@@ -261,10 +254,9 @@ class _Rows:
             if chunk.adapter is not None:
                 adapters.append((chunk.adapter, first, last))
         wanted = [chunk for chunk in chunks if chunk.wanted]
-        padding = [0] * (least - len(tokens))
         return cls(
-            tokens=tokens + padding,
-            positions=np.array(positions + padding, dtype=np.int64),
+            tokens=tokens,
+            positions=np.array(positions, dtype=np.int64),
             caches=np.array([chunk.cache.data_ptr() for chunk in singles], dtype=np.int64),
             lengths=np.array([chunk.cache.shape[3] for chunk in singles], dtype=np.int64),
             pieces=pieces,
@@ -276,31 +268,6 @@ class _Rows:
                 if chunk.adapter is not None and "head" in chunk.adapter.layout.sites
             ],
         )
-
-
-def stable_rows(weights: Iterable[torch.Tensor], most: int) -> tuple[int, int]:
-    """(fewest, most): between them, a row of a product with these weights has the same bits whatever the number of rows.
-
-    Measured here and now, since it depends on the processor and the library. ``most`` rows are always possible; where fewer give
-    other bits, the fewest are as many, and a turn is always padded to them.
-    """
-    generator = torch.Generator().manual_seed(0)
-    few = [count for count in _PROBED if count < most]
-    many = [count for count in _PROBED if count > most]
-    with torch.inference_mode():
-        for weight in weights:
-            x = torch.randn(_PROBED[-1] + most, len(weight), generator=generator)
-            whole = x[:most] @ weight
-            differ = [count for count in few if not torch.equal(x[:count] @ weight, whole[:count])]
-            few = [count for count in few if count > max(differ, default=0)]
-            for count in many:
-                found = x[:count] @ weight
-                if not torch.equal(found[:most], whole) or not torch.equal(
-                    found[-most:], x[count - most : count] @ weight
-                ):
-                    many = [other for other in many if other < count]
-                    break
-    return (few or [most])[0], max((most, *many))
 
 
 def _layer(layer: Any, config: Any, made: Weights) -> _Layer:

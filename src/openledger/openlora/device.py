@@ -179,7 +179,7 @@ class DeviceDecoder:
     Attributes:
         dimensions: its sizes.
         context: most positions.
-        rows: the fewest and the most tokens of one turn.
+        rows: the most tokens of one turn.
         token_bytes: of one position's keys and values.
         cache_step: positions in which a cache is measured out: a whole slot.
     """
@@ -197,7 +197,7 @@ class DeviceDecoder:
         config, parts = model.config, model.model
         self.dimensions = size = Dimensions.of(config)
         self.context = self.cache_step = min(length, int(config.max_position_embeddings))
-        self.rows = (1, most_rows)
+        self.rows = most_rows
         self._embedding = parts.embed_tokens.weight.detach()
         self._device, dtype = self._embedding.device, self._embedding.dtype
         self.token_bytes = size.kv_floats * dtype.itemsize

@@ -10,18 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import carray, njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from openledger.openlora.vectors import OPTIONS, ask_for
+
 _FLOAT = np.float32
-OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "cache": True,
-    "error_model": "numpy",
-    "fastmath": {"reassoc", "nsz", "contract"},
-}
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _FLOAT(1.4426950408889634), _FLOAT(0.693359375), _FLOAT(-2.12194440e-4)
 _EXP = tuple(
     _FLOAT(one) for one in (1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
@@ -39,17 +33,9 @@ def floats_at(_context: Any, _address: Any) -> Any:
     return types.CPointer(types.float32)(types.int64), generate
 
 
-def ask_for(builder: Any, address: Any) -> None:
-    """Has the cache line at an address, which may be any, read; processors do not look ahead over the end of a page."""
-    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [builder.inttoptr(address, byte), number(0), number(3), number(1)])
-
-
 @intrinsic
 def _prefetch(_context: Any, _address: Any) -> Any:
-    """:func:`ask_for` in compiled loops."""
+    """:func:`openledger.openlora.vectors.ask_for` in compiled loops."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         ask_for(builder, arguments[0])
@@ -84,15 +70,6 @@ def add_norm(x: Any, y: Any, weight: Any, epsilon: Any, out: Any) -> None:
         scale = _ONE / np.sqrt(total / _FLOAT(width) + epsilon)
         for k in range(width):
             out[row, k] = x[row, k] * scale * weight[k]
-
-
-@njit(**OPTIONS)
-def widen(codes: Any, scales: Any, out: Any) -> None:
-    """Writes int8 ``codes`` [inputs, outputs] times ``scales`` [outputs] to ``out``."""
-    inputs, outputs = codes.shape
-    for row in range(inputs):
-        for k in range(outputs):
-            out[row, k] = _FLOAT(codes[row, k]) * scales[k]
 
 
 @njit(**OPTIONS)

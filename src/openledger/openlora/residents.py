@@ -18,14 +18,10 @@ from openledger.openlora import metrics
 from openledger.openlora.adapter_kernel import change
 from openledger.openlora.adapters import StoredAdapter
 from openledger.openlora.memory import floats
-from openledger.openlora.shapes import GROUPS, Layout
+from openledger.openlora.shapes import GROUPS, LIKE, Layout
 from openledger.primitives import InputError
 
-_LIKE = {
-    "float32": np.empty(0, dtype=np.float32),
-    "bfloat16": np.empty(0, dtype=np.uint16),
-    "int8": np.empty(0, dtype=np.int8),
-}
+_NOTHING = np.empty((0, 2), dtype=np.int64)
 _MOST_SITES = max(len(sites) for sites in GROUPS.values())
 
 
@@ -149,6 +145,15 @@ class Deltas:
         for resident, first, last in used:
             rows.setdefault(resident.layout, {}).setdefault(resident, []).extend(range(first, last))
         self._groups = [_Group.of(layout, by_adapter) for layout, by_adapter in rows.items()]
+        self._reads: dict[tuple[int, str], Any] = {}
+        for group in self._groups:
+            for key, found in group.reads().items():
+                before = self._reads.get(key)
+                self._reads[key] = found if before is None else np.concatenate((before, found))
+
+    def soon(self, layer: int, group: str) -> Any:
+        """[n, 2]: addresses and bytes of the factors that :meth:`add` will read."""
+        return self._reads.get((layer, group), _NOTHING)
 
     def add(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor) -> None:
         """Changes each row of ``y`` [rows, outputs], in place, as its adapter does for its input ``x`` [rows, inputs]."""
@@ -157,7 +162,7 @@ class Deltas:
             if block is not None:
                 place = (one.layout.start, block.offset, one.layout.rank)
                 rows = (one.addresses, one.starts, one.rows)
-                like = _LIKE[one.layout.precision]
+                like = LIKE[one.layout.precision]
                 change(x.numpy(), y.numpy(), *rows, place, block.columns, one.middle, like)
 
 
@@ -170,6 +175,14 @@ class _Group:
     starts: Any
     rows: Any
     middle: Any
+
+    def reads(self) -> dict[tuple[int, str], Any]:
+        """[adapters, 2] by (layer, group): addresses and bytes of their factors."""
+        places = self.layout.reads
+        found = np.empty((len(places), len(self.addresses), 2), dtype=np.int64)
+        found[:, :, 0] = places[:, :1] + self.addresses
+        found[:, :, 1] = places[:, 1:]
+        return dict(zip(self.layout.blocks, found, strict=True))
 
     @classmethod
     def of(cls, layout: Layout, by_adapter: dict[Resident, list[int]]) -> _Group:

@@ -342,7 +342,7 @@ class Scheduler:
         while self._waiting and self._let_in(self._waiting[0]):
             with self._condition:
                 self._waiting.popleft()
-        most, writing = self._decoder.rows[1], list(self._writing)
+        most, writing = self._decoder.rows, list(self._writing)
         room = min(_READ_BESIDE, most - len(writing)) if writing else most
         together = room >= self._limits.chunk
         reading = self._next_to_read(room if together else most)

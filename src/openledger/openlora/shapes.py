@@ -41,6 +41,12 @@ RANKS = (4, 8, 16, 32, 64, 128, 256)
 
 Precision = Literal["float32", "bfloat16", "int8"]
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
+LIKE: dict[Precision, Any] = {
+    "float32": np.empty(0, dtype=np.float32),
+    "bfloat16": np.empty(0, dtype=np.uint16),
+    "int8": np.empty(0, dtype=np.int8),
+}
+"""Arrays by whose type compiled loops know a precision; bfloat16 is its bits."""
 
 
 TILE_RANKS = 4
@@ -196,6 +202,21 @@ class Layout:
     def size(self) -> int:
         """Floats in all, or as many bytes: four for each."""
         return self.start + -(-self._laid[2] * DTYPES[self.precision].itemsize // 4)
+
+    @cached_property
+    def reads(self) -> Any:
+        """[blocks, 2]: where each one's factors begin in the vector, and how long they are, in bytes."""
+        size = DTYPES[self.precision].itemsize
+        return np.array(
+            [
+                (
+                    4 * self.start + size * block.offset,
+                    size * self.rank * sum(block.inputs + up.end - up.start for up in block.ups),
+                )
+                for block in self.blocks.values()
+            ],
+            dtype=np.int64,
+        ).reshape(-1, 2)
 
     def places(self) -> Iterator[tuple[int, str, Block, Up]]:
         """Every (layer, site) with its block and up-projection."""

@@ -1,109 +1,91 @@
-"""A base model's linear layers as the decoder uses them: [input, output], those that read the same input beside each other.
+"""A base model's linear layers as the decoder uses them, those that read the same input beside each other.
 
-float32 is exact. int8 holds a code for each weight and a scale for each output (symmetric, nearest): a quarter of the memory. A
-turn widens some columns at a time to float32, few enough to stay in the processor's cache, and multiplies as before: memory is
-asked for a quarter of the bytes, and a row's bits still do not depend on the batch. It is not what receipts are recomputed with.
+float32 is exact. Where bfloat16 holds every weight exactly, as it does for what was published in bfloat16, weights are kept in
+it: half the memory, the same products bit by bit. int8 holds a code for each weight and a scale for each output (symmetric,
+nearest): a quarter of the memory, for operators who sell no receipts. Short numbers are widened in registers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from openledger.openlora import kernels
 from openledger.openlora.memory import floats
+from openledger.openlora.product_kernel import COLUMNS, columns, multiply, panels, scale
+from openledger.openlora.shapes import DTYPES, LIKE, Precision
 
 Kind = Literal["float32", "int8"]
-_TILE_FLOATS = 256 << 10
+_NOTHING = np.empty((0, 2), dtype=np.int64)
 
 
-class Linear(Protocol):
-    """Some linear layers with the same input."""
+class Linear:
+    """Some linear layers with the same input.
 
-    def times(self, x: torch.Tensor, out: torch.Tensor) -> None:
-        """Writes their outputs for ``x`` [rows, input] to ``out`` [rows, outputs]."""
-        ...
+    Args:
+        held: :func:`openledger.openlora.product_kernel.panels` of their weights.
+        precision: of them.
+        scales: [outputs] of int8 codes; None for other weights.
+        bias: [outputs]; None where no layer has one.
+    """
 
-    def factors(self) -> Iterator[torch.Tensor]:
-        """Matrices [input, outputs] of every shape that is multiplied with; each valid until the next."""
-        ...
+    def __init__(
+        self, held: torch.Tensor, precision: Precision, scales: torch.Tensor | None, bias: torch.Tensor | None
+    ) -> None:
+        self._held = held
+        self._like = LIKE[precision]
+        self._scales = scales
+        self._bias = bias
+
+    def times(self, x: torch.Tensor, out: torch.Tensor, soon: Any = _NOTHING) -> None:
+        """Writes their outputs for ``x`` [rows, input] to ``out`` [rows, outputs], and asks for memory that is read next.
+
+        Args:
+            x, out: contiguous.
+            soon: [n, 2], addresses and bytes.
+        """
+        multiply(x.numpy(), self._held.data_ptr(), self._like, soon, out.numpy())
+        if self._scales is not None:
+            scale(out.numpy(), self._scales.numpy())
+        if self._bias is not None:
+            out.add_(self._bias)
 
     def part(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The weights [outputs, input] and the bias, if any, of some of the outputs; from any thread."""
-        ...
-
-
-class _Dense:
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        self._weight = weight
-        self._bias = bias
-
-    def factors(self) -> Iterator[torch.Tensor]:
-        yield self._weight
-
-    def part(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self._weight[:, start:end].t(), None if self._bias is None else self._bias[start:end]
-
-    def times(self, x: torch.Tensor, out: torch.Tensor) -> None:
-        torch.mm(x, self._weight, out=out)
-        if self._bias is not None:
-            out.add_(self._bias)
-
-
-class _Coded:
-    def __init__(self, codes: list[Any], scales: Any, bias: torch.Tensor | None, room: torch.Tensor) -> None:
-        self._codes = codes
-        self._scales = scales
-        self._bias = bias
-        self._room = room
-
-    def factors(self) -> Iterator[torch.Tensor]:
-        for place in (0, -1):
-            yield self._widen(self._codes[place], self._scales[: self._codes[place].shape[1]])
-
-    def part(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        codes = np.concatenate(self._codes, axis=1)[:, start:end]
-        weight = torch.from_numpy(codes * self._scales[start:end])
+        weight = columns(self._held, start, end).float()
+        if self._scales is not None:
+            weight = weight * self._scales[start:end]
         return weight.t(), None if self._bias is None else self._bias[start:end]
-
-    def times(self, x: torch.Tensor, out: torch.Tensor) -> None:
-        end = 0
-        for codes in self._codes:
-            start, end = end, end + codes.shape[1]
-            torch.mm(x, self._widen(codes, self._scales[start:end]), out=out[:, start:end])
-        if self._bias is not None:
-            out.add_(self._bias)
-
-    def _widen(self, codes: Any, scales: Any) -> torch.Tensor:
-        weight = self._room[: codes.size].view(*codes.shape)
-        kernels.widen(codes, scales, weight.numpy())
-        return weight
 
 
 class Weights:
-    """Makes them.
+    """Makes them, in the order in which they are used.
 
     Args:
         model: the transformers model whose layers will be taken.
         kind: how they are held.
+
+    Attributes:
+        precision: in which numbers.
     """
 
     def __init__(self, model: Any, kind: Kind) -> None:
-        self._kind = kind
         linears = [module for module in model.model.layers.modules() if isinstance(module, torch.nn.Linear)]
         linears.append(model.lm_head)
-        if kind == "float32":
-            self._flat = floats(sum(-(-linear.weight.numel() // 16) * 16 for linear in linears))
-        else:
-            self._flat = floats(max(linear.in_features * _tile(linear.in_features) for linear in linears))
+        self.precision: Precision = kind
+        if kind == "float32" and all(_fits(linear.weight.detach()) for linear in linears):
+            self.precision = "bfloat16"
+        dtype = DTYPES[self.precision]
+        # Layers beside each other fill panels together, so each by itself needs no less.
+        count = sum(linear.in_features * -(-linear.out_features // COLUMNS) * COLUMNS for linear in linears)
+        self._flat = floats(-(-count * dtype.itemsize // 4)).view(dtype)
         self._end = 0
 
     def across(self, *linears: Any) -> Linear:
         """The layers, whose inputs are the same, beside each other."""
-        bias = None
+        bias = scales = None
         if any(linear.bias is not None for linear in linears):
             bias = torch.cat(
                 [
@@ -111,26 +93,23 @@ class Weights:
                     for linear in linears
                 ]
             )
-        shape = (linears[0].weight.shape[1], sum(len(linear.weight) for linear in linears))
-        if self._kind == "int8":
-            codes, scales = np.empty(shape, dtype=np.int8), np.empty(shape[1], dtype=np.float32)
-            for place, weight in _columns(linears):
-                scale = weight.abs().amax(dim=1).clamp_min(1e-12) / 127
-                codes[:, place] = (weight / scale[:, None]).round().to(torch.int8).t().numpy()
-                scales[place] = scale.numpy()
-            tile = _tile(shape[0])
-            parts = [np.ascontiguousarray(codes[:, at : at + tile]) for at in range(0, shape[1], tile)]
-            return _Coded(parts, scales, bias, self._flat)
-        start, self._end = self._end, self._end + -(-shape[0] * shape[1] // 16) * 16
-        placed = self._flat[start : start + shape[0] * shape[1]].view(shape)
+        if self.precision == "int8":
+            scales = torch.cat([linear.weight.detach().abs().amax(dim=1).clamp_min(1e-12) / 127 for linear in linears])
+        inputs, outputs = linears[0].in_features, sum(linear.out_features for linear in linears)
+        shape = (-(-outputs // COLUMNS), inputs, COLUMNS)
+        start, self._end = self._end, self._end + shape[0] * shape[1] * shape[2]
+        held = self._flat[start : self._end].view(shape)
+        whole = torch.empty(inputs, outputs, dtype=held.dtype)
         for place, weight in _columns(linears):
-            placed[:, place] = weight.t()
-        return _Dense(placed, bias)
+            made = weight if scales is None else (weight / scales[place, None]).round()
+            whole[:, place] = made.t().to(held.dtype)
+        held.copy_(panels(whole))
+        return Linear(held, self.precision, scales, bias)
 
 
-def _tile(inputs: int) -> int:
-    """Columns that are widened together."""
-    return max(16, _TILE_FLOATS // inputs // 16 * 16)
+def _fits(weight: torch.Tensor) -> bool:
+    """Whether bfloat16 holds it exactly."""
+    return torch.equal(weight.bfloat16().float(), weight)
 
 
 def _columns(linears: tuple[Any, ...]) -> Iterator[tuple[slice, torch.Tensor]]:

@@ -1,0 +1,113 @@
+"""Vectors of sixteen float32 numbers, written out in LLVM's own types for the compiled loops that do most of the work.
+
+LLVM's vectoriser may order a sum as it likes, and differently on each kind of processor. What is built of these is ordered the
+same everywhere: a processor with shorter vectors takes several of them for one. All functions but :data:`OPTIONS` write
+instructions to a builder; addresses are 64-bit integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "nsz", "contract"},
+}
+"""How loops are compiled. They may be reordered where they are not written in vectors."""
+
+LANES = 16
+BYTE, HALF, WORD, LONG, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+VECTOR = ir.VectorType(FLOAT, LANES)
+NOTHING = ir.Constant(VECTOR, [0.0] * LANES)
+
+
+def at(builder: Any, address: Any, kind: Any = VECTOR, align: int = 4) -> Any:
+    """A load of ``kind`` from an address."""
+    value = builder.load(builder.inttoptr(address, kind.as_pointer()))
+    value.align = align
+    return value
+
+
+def keep(builder: Any, vector: Any, address: Any) -> None:
+    """Stores a vector."""
+    builder.store(vector, builder.inttoptr(address, VECTOR.as_pointer())).align = 4
+
+
+def ask_for(builder: Any, address: Any, nearness: int = 3) -> None:
+    """Has the cache line at an address, which may be any, read; processors do not look ahead over the end of a page.
+
+    Args:
+        nearness: 3 for the cache next to the processor, 2 for the one behind it.
+    """
+    byte, number = BYTE.as_pointer(), WORD
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.inttoptr(address, byte), number(0), number(nearness), number(1)])
+
+
+def wide(builder: Any, kind: Any, address: Any) -> Any:
+    """Sixteen numbers of a Numba type (float32, bfloat16 bits in uint16, int8 codes) as float32."""
+    if kind == types.float32:
+        return at(builder, address)
+    words = ir.VectorType(WORD, LANES)
+    if kind == types.uint16:
+        short = builder.zext(at(builder, address, ir.VectorType(HALF, LANES), 2), words)
+        return builder.bitcast(builder.shl(short, ir.Constant(words, [16] * LANES)), VECTOR)
+    return builder.sitofp(builder.sext(at(builder, address, ir.VectorType(BYTE, LANES), 1), words), VECTOR)
+
+
+def add_product(builder: Any, left: Any, right: Any, total: Any) -> Any:
+    """left * right + total, rounded once."""
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32"), [left, right, total]
+    )
+
+
+def spread(builder: Any, value: Any) -> Any:
+    """A vector of one number sixteen times."""
+    first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, WORD(0))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(WORD, LANES), [0] * LANES))
+
+
+def total(builder: Any, vector: Any) -> Any:
+    """The sum of sixteen numbers: halves are added until one is left."""
+    count = LANES
+    while count > 1:
+        count //= 2
+        low, high = (
+            builder.shuffle_vector(
+                vector, vector, ir.Constant(ir.VectorType(WORD, count), list(range(first, first + count)))
+            )
+            for first in (0, count)
+        )
+        vector = builder.fadd(low, high)
+    return builder.extract_element(vector, WORD(0))
+
+
+def repeat(builder: Any, count: Any, carried: Sequence[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+    """A loop of ``count`` times; ``body`` gets the number of the round and what was carried to it, and returns what goes on."""
+    before, head = builder.block, builder.append_basic_block("head")
+    inner, done = builder.append_basic_block("round"), builder.append_basic_block("done")
+    builder.branch(head)
+    builder.position_at_end(head)
+    number, values = builder.phi(LONG), [builder.phi(one.type) for one in carried]
+    number.add_incoming(LONG(0), before)
+    for value, one in zip(values, carried, strict=True):
+        value.add_incoming(one, before)
+    builder.cbranch(builder.icmp_signed("<", number, count), inner, done)
+    builder.position_at_end(inner)
+    after = body(number, values)
+    number.add_incoming(builder.add(number, LONG(1)), builder.block)
+    for value, one in zip(values, after, strict=True):
+        value.add_incoming(one, builder.block)
+    builder.branch(head)
+    builder.position_at_end(done)
+    return values
