@@ -39,6 +39,7 @@ from openledger.openlora.shapes import (
     Layout,
     Precision,
     bucket,
+    shared,
     tiled,
     untiled,
 )
@@ -204,7 +205,9 @@ class AdapterStore:
         precision = self._limits.precision
         if precision == "float32" and all(_short(change.a) and _short(change.b) for change in factors.values()):
             precision = "bfloat16"
-        layout = Layout(self._dimensions, bucket(rank), sites, tuple(sorted(affine, key=SITES.index)), precision)
+        layout = shared(
+            Layout(self._dimensions, bucket(rank), sites, tuple(sorted(affine, key=SITES.index)), precision)
+        )
         head = json.dumps(
             {
                 "format": _FORMAT,

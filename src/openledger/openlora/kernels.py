@@ -13,13 +13,28 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
-from openledger.openlora.vectors import OPTIONS, ask_for
+from openledger.openlora.vectors import (
+    FLOAT,
+    LANES,
+    LONG,
+    NOTHING,
+    OPTIONS,
+    add_product,
+    ask_for,
+    at,
+    keep,
+    repeat,
+    spread,
+    total,
+)
 
 _FLOAT = np.float32
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _FLOAT(1.4426950408889634), _FLOAT(0.693359375), _FLOAT(-2.12194440e-4)
 _EXP = tuple(
     _FLOAT(one) for one in (1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
 )
+_FOUR = np.int64(4)
+_KEYS, _VECTORS = 4, 4
 _LEAST, _MOST, _ZERO, _HALF, _ONE = _FLOAT(-87), _FLOAT(88), _FLOAT(0), _FLOAT(0.5), _FLOAT(1)
 
 
@@ -34,14 +49,93 @@ def floats_at(_context: Any, _address: Any) -> Any:
 
 
 @intrinsic
-def _prefetch(_context: Any, _address: Any) -> Any:
-    """:func:`openledger.openlora.vectors.ask_for` in compiled loops."""
+def _scores(_context: Any, _query: Any, _keys: Any, _count: Any, _size: Any, _soon: Any, _out: Any) -> Any:
+    """Writes a query's products with some keys that follow each other, over as many vectors as their size holds.
+
+    Args:
+        query, keys, out: addresses.
+        count: of the keys.
+        size: of each.
+        soon: address of as many vectors that will be read next.
+    """
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        ask_for(builder, arguments[0])
+        query, keys, count, size, soon, out = arguments
+        row, vectors = builder.mul(size, LONG(4)), builder.sdiv(size, LONG(LANES))
+
+        def some(number: Any, first: Any) -> None:
+            """The products with ``number`` keys."""
+            start = builder.mul(first, row)
+
+            def vector(place: Any, sums: list[Any]) -> list[Any]:
+                offset = builder.mul(place, LONG(4 * LANES))
+                held, made = at(builder, builder.add(query, offset)), []
+                for key, one in enumerate(sums):
+                    there = builder.add(builder.add(start, builder.mul(row, LONG(key))), offset)
+                    ask_for(builder, builder.add(soon, there))
+                    made.append(add_product(builder, held, at(builder, builder.add(keys, there)), one))
+                return made
+
+            for key, one in enumerate(repeat(builder, vectors, [NOTHING] * number, vector)):
+                place = builder.add(out, builder.mul(builder.add(first, LONG(key)), LONG(4)))
+                builder.store(total(builder, one), builder.inttoptr(place, FLOAT.as_pointer()))
+
+        def together(number: Any, _carried: list[Any]) -> list[Any]:
+            some(_KEYS, builder.mul(number, LONG(_KEYS)))
+            return []
+
+        def single(number: Any, _carried: list[Any]) -> list[Any]:
+            some(1, builder.add(done, number))
+            return []
+
+        rounds = builder.sdiv(count, LONG(_KEYS))
+        done = builder.mul(rounds, LONG(_KEYS))
+        repeat(builder, rounds, [], together)
+        repeat(builder, builder.sub(count, done), [], single)
         return context.get_dummy_value()
 
-    return types.void(types.int64), generate
+    return types.void(*[types.int64] * 6), generate
+
+
+@intrinsic
+def _mix(_context: Any, _weights: Any, _values: Any, _count: Any, _size: Any, _soon: Any, _out: Any) -> Any:
+    """Writes the sum of some values that follow each other times their weights; the arguments are as of :func:`_scores`."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        weights, values, count, size, soon, out = arguments
+        row, vectors = builder.mul(size, LONG(4)), builder.sdiv(size, LONG(LANES))
+
+        def some(number: int, first: Any) -> None:
+            """``number`` vectors of the sum, from vector ``first`` on."""
+            offset = builder.mul(first, LONG(4 * LANES))
+
+            def value(place: Any, sums: list[Any]) -> list[Any]:
+                weight = spread(builder, at(builder, builder.add(weights, builder.mul(place, LONG(4))), FLOAT))
+                start, made = builder.add(builder.mul(place, row), offset), []
+                for vector, one in enumerate(sums):
+                    there = builder.add(start, LONG(4 * LANES * vector))
+                    ask_for(builder, builder.add(soon, there))
+                    made.append(add_product(builder, weight, at(builder, builder.add(values, there)), one))
+                return made
+
+            for vector, one in enumerate(repeat(builder, count, [NOTHING] * number, value)):
+                keep(builder, one, builder.add(builder.add(out, offset), LONG(4 * LANES * vector)))
+
+        def together(number: Any, _carried: list[Any]) -> list[Any]:
+            some(_VECTORS, builder.mul(number, LONG(_VECTORS)))
+            return []
+
+        def single(number: Any, _carried: list[Any]) -> list[Any]:
+            some(1, builder.add(done, number))
+            return []
+
+        rounds = builder.sdiv(vectors, LONG(_VECTORS))
+        done = builder.mul(rounds, LONG(_VECTORS))
+        repeat(builder, rounds, [], together)
+        repeat(builder, builder.sub(vectors, done), [], single)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), generate
 
 
 @njit(inline="always", **OPTIONS)
@@ -130,8 +224,8 @@ def attend(qkv: Any, caches: Any, lengths: Any, positions: Any, layer: Any, wind
         out: [rows, heads, size].
     """
     heads, kv_heads = shape
-    size = out.shape[2]
-    group = heads // kv_heads
+    size = np.int64(out.shape[2])
+    group, whole = heads // kv_heads, size // LANES * LANES
     scale = _ONE / np.sqrt(_FLOAT(size))
     longest = 0
     for row in range(len(caches)):
@@ -139,10 +233,11 @@ def attend(qkv: Any, caches: Any, lengths: Any, positions: Any, layer: Any, wind
     weights = np.empty(longest, np.float32)
     for row in range(len(caches)):
         at, length = positions[row], lengths[row]
-        head_bytes = np.int64(4) * length * size
+        head_bytes = _FOUR * length * size
         place = caches[row] + 2 * layer * kv_heads * head_bytes
         kv = carray(floats_at(place), (2, kv_heads, length, size))
         first = max(0, at + 1 - window) if window else 0
+        count, start = at + 1 - first, _FOUR * first * size
         for number in range(kv_heads):
             for k in range(size):
                 kv[0, number, at, k] = qkv[row, heads + number, k]
@@ -150,29 +245,24 @@ def attend(qkv: Any, caches: Any, lengths: Any, positions: Any, layer: Any, wind
         for number in range(heads):
             query, written = qkv[row, number], out[row, number]
             keys, values = kv[0, number // group], kv[1, number // group]
-            soon = place + (kv_heads + number // group) * head_bytes
+            here = place + number // group * head_bytes + start
+            beside, after = here + kv_heads * head_bytes, place + (number + 1) // group * head_bytes + start
+            _scores(query.ctypes.data, here, count, size, beside, weights.ctypes.data)
+            for k in range(whole, size):
+                for t in range(count):
+                    weights[t] += query[k] * keys[first + t, k]
             top = -_FLOAT(np.inf)
-            for t in range(first, at + 1):
-                for byte in range(0, 4 * size, 64):
-                    _prefetch(soon + 4 * t * size + byte)
-                score = _ZERO
-                for k in range(size):
-                    score += query[k] * keys[t, k]
-                score *= scale
-                weights[t] = score
-                top = max(top, score)
-            total = _ZERO
-            for t in range(first, at + 1):
+            for t in range(count):
+                weights[t] *= scale
+                top = max(top, weights[t])
+            share = _ZERO
+            for t in range(count):
                 weights[t] = _exp(weights[t] - top)
-                total += weights[t]
-            for k in range(size):
+                share += weights[t]
+            _mix(weights.ctypes.data, beside, count, size, after, written.ctypes.data)
+            for k in range(whole, size):
                 written[k] = _ZERO
-            soon = place + (number + 1) // group * head_bytes
-            for t in range(first, at + 1):
-                for byte in range(0, 4 * size, 64):
-                    _prefetch(soon + 4 * t * size + byte)
-                weight = weights[t]
-                for k in range(size):
-                    written[k] += weight * values[t, k]
+                for t in range(count):
+                    written[k] += weights[t] * values[first + t, k]
             for k in range(size):
-                written[k] /= total
+                written[k] /= share

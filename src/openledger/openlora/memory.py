@@ -13,7 +13,7 @@ def floats(count: int) -> torch.Tensor:
 
     Pages that are never used take no memory.
     """
-    memory = mmap.mmap(-1, 4 * count)
+    memory = mmap.mmap(-1, 4 * count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(AttributeError, OSError):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=torch.float32)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -188,6 +188,13 @@ class Layout:
     affine: tuple[str, ...] = ()
     precision: Precision = "float32"
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.dimensions, self.rank, self.sites, self.affine, self.precision))
+
     @cached_property
     def blocks(self) -> dict[tuple[int, str], Block]:
         """By (layer, group); the head's layer is the number of layers."""
@@ -251,3 +258,9 @@ class Layout:
                     column += width
                 blocks[layer, group] = Block(offset, inputs, tuple(ups))
         return blocks, rows, at
+
+
+@lru_cache(maxsize=1024)
+def shared(layout: Layout) -> Layout:
+    """The one that stands for all that are equal to it, so that what follows from them is worked out once."""
+    return layout
