@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from openledger.openlora.adapters import Change, Factors, pack, unpack
 from openledger.openlora.residents import Deltas, Resident
 from openledger.openlora.shapes import DTYPES, GROUPS, SITES, Dimensions, Layout, tiled, untiled
+from openledger.openlora.team import Team
+
+ALONE = Team(1)
 
 SIZES = st.builds(
     Dimensions,
@@ -56,7 +59,7 @@ def test_rows_are_changed_as_the_factors_say_and_alike_alone_and_in_company(
         x, width = torch.randn(5, size.site(sites[0])[0]), sum(size.site(site)[1] for site in sites)
         y = torch.randn(5, width)
         found = y.clone()
-        Deltas(used).add(0, group, x, found)
+        Deltas(used, ALONE).add(0, group, x, found)
         right = y.double()
         for adapter, first, last in used:
             kept, column = unpack(adapter.flat, adapter.layout), 0
@@ -71,7 +74,7 @@ def test_rows_are_changed_as_the_factors_say_and_alike_alone_and_in_company(
         assert torch.equal(found[[2, 4]], y[[2, 4]])
         for row, adapter in ((0, adapters[0]), (1, adapters[0]), (3, adapters[1])):
             alone = y[row : row + 1].clone()
-            Deltas([(adapter, 0, 1)]).add(0, group, x[row : row + 1].contiguous(), alone)
+            Deltas([(adapter, 0, 1)], ALONE).add(0, group, x[row : row + 1].contiguous(), alone)
             assert torch.equal(alone[0], found[row])
 
 
@@ -92,7 +95,7 @@ def test_what_is_not_changed_keeps_its_bits() -> None:
     layout = Layout(size, 4, ("v",))
     y = torch.randn(3, 3 * 64)
     found = y.clone()
-    Deltas([(Resident(b"", layout, pack(only, layout)), 1, 2)]).add(0, "attention", torch.randn(3, 64), found)
+    Deltas([(Resident(b"", layout, pack(only, layout)), 1, 2)], ALONE).add(0, "attention", torch.randn(3, 64), found)
     assert torch.equal(found[:, :128], y[:, :128])
     assert torch.equal(found[[0, 2]], y[[0, 2]])
     assert not torch.equal(found[1, 128:], y[1, 128:])

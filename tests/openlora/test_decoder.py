@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from openledger.models import pinned
+from openledger.openlora import team
 from openledger.openlora.adapters import AdapterLimits, AdapterStore, StoredAdapter
 from openledger.openlora.decoder import Chunk, Decoder
 from openledger.openlora.residents import Resident, ResidentAdapters
+from openledger.primitives import InputError
 from tests.openlora.models import ALL, ARCHITECTURES, random_adapter, random_base
 
 TOLERANCE = 1e-4
@@ -110,3 +112,40 @@ def test_adapters_in_fewer_bytes_give_nearly_the_same_logits(precision: str, mos
     assert not torch.equal(found, right)
     assert float((found - right).abs().max() / right.abs().max()) < most
     assert short.layout.size < 0.7 * exact.layout.size
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_any_number_of_threads_gives_the_same_bits(
+    threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team, "_WORTH_SHARING", 1)
+    base = random_base()
+    alone, together = Decoder(base.model), Decoder(base.model, threads=threads)
+    adapters: list[Resident | None] = [None]
+    for number in range(3):
+        random_adapter(base, tmp_path / str(number), seed=number)
+        adapters.append(resident(store(tmp_path, alone).take(tmp_path / str(number))))
+    found = []
+    for decoder in (alone, together):
+        caches = [decoder.new_cache(128) for _ in range(6)]
+        turn = [
+            Chunk(tuple(PROMPT[number : number + length]), 0, caches[number], adapters[number % 4])
+            for number, length in enumerate((1, 1, 40, 1, 17, 33))
+        ]
+        with pinned(), torch.inference_mode():
+            first = decoder.run(turn).clone()
+            then = [Chunk((9,), len(chunk.tokens), chunk.cache, chunk.adapter) for chunk in turn]
+            found.append(torch.cat((first, decoder.run(then))))
+        decoder.close()
+    assert torch.equal(*found)
+
+
+def test_what_fails_in_another_thread_is_told() -> None:
+    def fail(first: int, _last: int) -> None:
+        if first:
+            raise InputError("no")
+
+    two = team.Team(2)
+    with pytest.raises(InputError, match="no"):
+        two.share(2, fail, 1 << 30)
+    two.close()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from openledger.openlora.decoder import Decoder
 from openledger.openlora.product_kernel import ROWS, columns, multiply, panels, scale
 from openledger.openlora.shapes import DTYPES, LIKE
+from openledger.openlora.team import Team
 from openledger.openlora.weights import Weights
 from tests.openlora.models import random_base
 
@@ -21,7 +22,7 @@ NOTHING = np.empty((0, 2), dtype=np.int64)
 
 def product(x: torch.Tensor, weight: torch.Tensor, precision: Any, soon: Any = NOTHING) -> torch.Tensor:
     held, out = panels(weight), torch.full((len(x), weight.shape[1]), float("nan"))
-    multiply(x.numpy(), held.data_ptr(), LIKE[precision], soon, out.numpy())
+    multiply(x.numpy(), held.data_ptr(), LIKE[precision], soon, out.numpy(), 0, len(held))
     return out
 
 
@@ -89,12 +90,12 @@ def test_weights_that_bfloat16_holds_are_kept_in_it_and_give_the_same_bits(name:
     linear = base.model.model.layers[1].mlp.down_proj
     x = torch.randn(5, linear.in_features)
     short, exact = torch.empty(5, linear.out_features), torch.empty(5, linear.out_features)
-    weights = Weights(base.model, "float32")
+    weights = Weights(base.model, "float32", Team(1))
     assert weights.precision == "bfloat16"
     weights.across(linear).times(x, short)
     assert torch.equal(Decoder(base.model).linear(1, "down")[0], linear.weight)
     linear.weight[0, 0] += 1e-3
-    weights = Weights(base.model, "float32")
+    weights = Weights(base.model, "float32", Team(1))
     assert weights.precision == "float32"
     linear.weight[0, 0] -= 1e-3
     linear.weight.data = linear.weight.bfloat16().float()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
 import signal
 import tempfile
 import time
@@ -92,6 +93,12 @@ def serve(
         typer.Option(help="How our engine holds adapters; only float32 is exact, the others are faster."),
     ] = AdapterPrecision.FLOAT32,
     rank: Annotated[int, typer.Option(min=1, max=256, help="The highest rank of an adapter.")] = 64,
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=0, max=1024, help="Threads of our engine; 0 for one on each core, or 1 for each replica on Ray."
+        ),
+    ] = 0,
 ) -> None:
     """Serve a base model and its adapters until Ctrl-C, for whoever has a key: no chain, no fees, no receipts."""
     import uvicorn
@@ -119,7 +126,13 @@ def serve(
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells each health check of a replica
     folder = base_folder(base)
     engine: Backend
-    limits = EngineLimits(batch=batch, waiting=waiting, kv_bytes=cache_mib << 20, weights=weights.value)
+    limits = EngineLimits(
+        batch=batch,
+        waiting=waiting,
+        kv_bytes=cache_mib << 20,
+        weights=weights.value,
+        threads=threads or (1 if backend is Answers.RAY else len(os.sched_getaffinity(0))),
+    )
     accepted = AdapterLimits(rank=rank, precision=adapter_precision.value)
     with errors.status("loading …"):
         if backend is Answers.VLLM and vllm_python is not None:

@@ -230,6 +230,7 @@ class Node:
             self.home.work,
             self.reader.library,
             apart=self.settings.engine == "process",
+            threads=self.settings.engine_threads,
         )
 
     @cached_property

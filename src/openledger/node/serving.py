@@ -19,7 +19,7 @@ from openledger.datanets import AccessRule, Version, datanet_terms
 from openledger.modelfactory import TrainingRun
 from openledger.models import BaseModel, base_folder, control_tokens, encode_dialogue, keep_freed_memory, load_base
 from openledger.node.library import Library
-from openledger.openlora import Backend, Engine, EngineProcess, Sampling
+from openledger.openlora import Backend, Engine, EngineLimits, EngineProcess, Sampling
 from openledger.primitives import InputError, ModelError, NotFoundError, VerificationError, from_hex, to_hex
 from openledger.settlement import PrivateBody, ReceiptBody, Recomputed
 from openledger.storage import BlobStore, Database, ModelRecord
@@ -145,6 +145,7 @@ class Shelf:
         work: folder to unpack them in.
         library: the Datanets' records.
         apart: whether the engine runs in a process of its own, beside this one, which holds the base too, for gradients.
+        threads: that an answer is generated with.
     """
 
     def __init__(
@@ -156,18 +157,20 @@ class Shelf:
         library: Library,
         *,
         apart: bool = False,
+        threads: int = 1,
     ) -> None:
         # Serving, attribution and recomputation take turns on the pinned path, which is one thread; a pool of waiting
         # threads beside it only costs time.
         torch.set_num_threads(1)
         keep_freed_memory()
         store = work / "openlora"
-        process = EngineProcess(base_folder(base), store=store, wait=False) if apart else None
+        limits = EngineLimits(threads=threads)
+        process = EngineProcess(base_folder(base), limits, store=store, wait=False) if apart else None
         try:
             self.base = load_base(base)
             if process is not None:
                 process.wait()
-            self.engine: Backend = process or Engine(self.base, store=store)
+            self.engine: Backend = process or Engine(self.base, limits, store=store)
         except BaseException:
             if process is not None:
                 process.close()

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
         description="where answers are generated: a process of its own, which is started again when it dies, or a thread of "
         "the node, which takes about 0.5 GiB less memory and takes the node with it when it dies",
     )
+    engine_threads: int = Field(
+        1, ge=1, le=1024, description="threads that generate an answer; more are faster, with the same bits"
+    )
     bootstrap: Path | None = Field(
         None, description="CSV or JSON list of accounts that a new network's community gives OPEN to; none if left out"
     )

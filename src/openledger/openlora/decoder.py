@@ -21,10 +21,13 @@ from openledger.openlora import kernels
 from openledger.openlora.memory import floats
 from openledger.openlora.residents import Deltas, Resident
 from openledger.openlora.shapes import GROUPS, SITES, Dimensions
+from openledger.openlora.team import Team
 from openledger.openlora.weights import Kind, Linear, Weights
 from openledger.primitives import InputError, ModelError
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
+_EXP_COST = 8
+"""Multiplications that an exponential takes."""
 _STATIC_ROPES = ("default", "linear", "llama3", "yarn")
 _ROWS = 256
 """Of one turn, unless more are asked for: weights are read so rarely then that more save nothing."""
@@ -88,6 +91,7 @@ class Decoder:
         model: a transformers causal language model of the family.
         most_rows: tokens that one turn must be able to have.
         weights: how they are held.
+        threads: that share a turn's work; their number changes no bit.
 
     Attributes:
         dimensions: its sizes.
@@ -100,7 +104,7 @@ class Decoder:
         ModelError: the architecture is another, or the weights are not float32 on a CPU.
     """
 
-    def __init__(self, model: Any, *, most_rows: int = 64, weights: Kind = "float32") -> None:
+    def __init__(self, model: Any, *, most_rows: int = 64, weights: Kind = "float32", threads: int = 1) -> None:
         why, weight = unsupported(model), next(model.parameters())
         if why is None and (weight.device.type != "cpu" or weight.dtype != torch.float32):
             why = f"its weights are {weight.dtype} on {weight.device}; the compiled loops are for float32 on a CPU"
@@ -114,7 +118,8 @@ class Decoder:
         self._epsilon = np.float32(config.rms_norm_eps)
         self._embedding = parts.embed_tokens.weight.detach()
         self._norm = parts.norm.weight.detach().numpy()
-        made = Weights(model, weights)
+        self._team = Team(threads)
+        made = Weights(model, weights, self._team)
         with torch.inference_mode():
             self._layers = [_layer(layer, config, made) for layer in parts.layers]
             self._head = made.across(model.lm_head)
@@ -126,6 +131,10 @@ class Decoder:
         """Room for one request's keys and values: [layers, 2, kv heads, length, head size]."""
         size = self.dimensions
         return floats(length * size.kv_floats).view(size.layers, 2, size.kv_heads, length, size.head_size)
+
+    def close(self) -> None:
+        """Ends its threads."""
+        self._team.close()
 
     def forget(self) -> None:
         """Takes caches back that are still referred to: here each has memory of its own, so there is nothing to do."""
@@ -152,7 +161,7 @@ class Decoder:
             Logits [wanted chunks, vocabulary], in the chunks' order; valid until the next turn.
         """
         size, rows = self.dimensions, _Rows.of(chunks)
-        deltas = Deltas(rows.adapters)
+        deltas = Deltas(rows.adapters, self._team)
         shape = (size.heads, size.kv_heads)
         masks = {
             (number, window): _mask(rows.positions[first:last], window, size.heads // size.kv_heads)
@@ -173,20 +182,50 @@ class Decoder:
             layer.qkv.times(h, qkv, deltas.soon(number, "attention"))
             deltas.add(number, "attention", h, qkv)
             kernels.rotate(heads, self._cos, self._sin, rows.positions, layer.head_norms, self._epsilon, shape)
-            kernels.attend(heads, rows.caches, rows.lengths, rows.positions, number, layer.window, shape, written)
-            for place, (chunk, first, last) in enumerate(rows.pieces):
-                mask = masks[place, layer.window]
-                attended[first:last] = self._attend(chunk.cache[number], chunk.start, qkv[first:last], mask)
+            self._attend_singles(number, layer.window, heads, written, rows)
+            self._attend_pieces(
+                number, [masks[place, layer.window] for place in range(len(rows.pieces))], qkv, attended, rows
+            )
             layer.output.times(attended, y, deltas.soon(number, "output"))
             deltas.add(number, "output", attended, y)
             kernels.add_norm(x.numpy(), y.numpy(), layer.mlp_norm, self._epsilon, h.numpy())
             layer.gate_up.times(h, gate_up, deltas.soon(number, "gate_up"))
             deltas.add(number, "gate_up", h, gate_up)
-            kernels.gate(gate_up.numpy(), inner.numpy())
+            self._gate(gate_up.numpy(), inner.numpy())
             layer.down.times(inner, y, deltas.soon(number, "down"))
             deltas.add(number, "down", inner, y)
         kernels.add_norm(x.numpy(), y.numpy(), self._norm, self._epsilon, h.numpy())
         return self._logits(h, rows)
+
+    def _gate(self, y: Any, out: Any) -> None:
+        self._team.share(len(y), lambda first, last: kernels.gate(y[first:last], out[first:last]), _EXP_COST * out.size)
+
+    def _attend_singles(self, number: int, window: int, heads: Any, written: Any, rows: _Rows) -> None:
+        """Attends for the first rows, each of one request of its own."""
+        shape, size = (self.dimensions.heads, self.dimensions.kv_heads), self.dimensions
+
+        def some(first: int, last: int) -> None:
+            part = slice(first, last)
+            kept = (rows.caches[part], rows.lengths[part], rows.positions[part])
+            kernels.attend(heads[part], *kept, number, window, shape, written[part])
+
+        count = len(rows.caches)
+        seen = int(rows.positions[:count].sum()) + count
+        self._team.share(count, some, 2 * seen * size.heads * size.head_size)
+
+    def _attend_pieces(
+        self, number: int, masks: list[torch.Tensor], qkv: torch.Tensor, attended: torch.Tensor, rows: _Rows
+    ) -> None:
+        """Attends for the pieces of prompts."""
+        size = self.dimensions
+
+        def some(first: int, last: int) -> None:
+            with torch.inference_mode():
+                for mask, (chunk, start, end) in list(zip(masks, rows.pieces, strict=True))[first:last]:
+                    attended[start:end] = self._attend(chunk.cache[number], chunk.start, qkv[start:end], mask)
+
+        work = sum(mask.numel() for mask in masks) * size.kv_heads * size.head_size * 2
+        self._team.share(len(rows.pieces), some, work)
 
     def _attend(self, kv: torch.Tensor, start: int, qkv: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Keeps the keys and values of a piece of a prompt, and attends: [tokens, heads * head size]."""
@@ -208,7 +247,7 @@ class Decoder:
         torch.index_select(h, 0, torch.tensor(rows.wanted, dtype=torch.int64), out=last)
         logits = self._room("logits", len(last), self.dimensions.vocabulary)
         self._head.times(last, logits)
-        Deltas(rows.heads).add(self.dimensions.layers, "head", last, logits)
+        Deltas(rows.heads, self._team).add(self.dimensions.layers, "head", last, logits)
         return logits
 
     def _room(self, name: str, rows: int, width: int) -> torch.Tensor:

@@ -234,6 +234,9 @@ class DeviceDecoder:
         weakref.finalize(view, self._give, slot, self._generation)
         return view
 
+    def close(self) -> None:
+        """Nothing is left running."""
+
     def forget(self) -> None:
         """Takes every slot back, whoever still refers to one."""
         self._generation += 1

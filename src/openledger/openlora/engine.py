@@ -396,7 +396,7 @@ class Engine:
 def _decoder(model: Any, limits: EngineLimits) -> Decoder | DeviceDecoder:
     rows = max(limits.batch, limits.chunk)
     if limits.decoder == "compiled" or (limits.decoder == "auto" and model.device.type == "cpu"):
-        return Decoder(model, most_rows=rows, weights=limits.weights)
+        return Decoder(model, most_rows=rows, weights=limits.weights, threads=limits.threads)
     return DeviceDecoder(model, slots=limits.batch, length=limits.slot, most_rows=4 * rows, weights=limits.weights)
 
 

@@ -160,8 +160,8 @@ def _lines(count: Any) -> Any:
 
 
 @njit(**OPTIONS)
-def multiply(x: Any, weights: Any, like: Any, soon: Any, out: Any) -> None:
-    """Writes the products of rows with weights.
+def multiply(x: Any, weights: Any, like: Any, soon: Any, out: Any, start: Any, stop: Any) -> None:
+    """Writes the products of rows with some panels of weights.
 
     Args:
         x: [rows, inputs].
@@ -169,6 +169,7 @@ def multiply(x: Any, weights: Any, like: Any, soon: Any, out: Any) -> None:
         like: an array of their type: float32, uint16 for the bits of bfloat16, int8.
         soon: [n, 2], addresses and bytes of what will be read next; the first 8 MiB of it are asked for.
         out: [rows, outputs].
+        start, stop: the panels.
     """
     rows, inputs, outputs = np.int64(x.shape[0]), np.int64(x.shape[1]), np.int64(out.shape[1])
     if not rows:
@@ -184,30 +185,30 @@ def multiply(x: Any, weights: Any, like: Any, soon: Any, out: Any) -> None:
     for number in range(len(soon)):
         wanted += soon[number, 1]
     wanted = min(wanted, _SOON)
-    calls = (outputs + COLUMNS - 1) // COLUMNS * blocks
+    calls = (stop - start) * blocks
     share = _lines(wanted // max(calls - len(soon), 1) + 1) if wanted else _ZERO
     lines = min(share // _LINE, rounds)
     number, place = 0, _ZERO
     spare = np.empty((ROWS, COLUMNS if outputs % COLUMNS else 0), np.float32)
-    for left in range(0, outputs, COLUMNS):
-        here = weights + left // COLUMNS * panel
+    for at_panel in range(start, stop):
+        left, here = at_panel * COLUMNS, weights + at_panel * panel
         for block in range(blocks):
             first, last = rows * block // blocks, rows * (block + 1) // blocks
             while number < len(soon) and place >= soon[number, 1]:
                 number, place = number + 1, _ZERO
             ask = soon[number, 0] + place if number < len(soon) else here
             place += share
-            start = x.ctypes.data + _FOUR * first * inputs
+            row = x.ctypes.data + _FOUR * first * inputs
             after = here + panel + block * part
             if left + COLUMNS <= outputs:
                 to = out.ctypes.data + _FOUR * (first * outputs + left)
-                _multiply(like, last - first, start, inputs, here, to, width, after, step, asked, ask, lines)
+                _multiply(like, last - first, row, inputs, here, to, width, after, step, asked, ask, lines)
             else:
                 to, short = spare.ctypes.data, _FOUR * COLUMNS
-                _multiply(like, last - first, start, inputs, here, to, short, after, step, asked, ask, lines)
-                for row in range(first, last):
+                _multiply(like, last - first, row, inputs, here, to, short, after, step, asked, ask, lines)
+                for number_of_row in range(first, last):
                     for column in range(left, outputs):
-                        out[row, column] = spare[row - first, column - left]
+                        out[number_of_row, column] = spare[number_of_row - first, column - left]
 
 
 @njit(**OPTIONS)

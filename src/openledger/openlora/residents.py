@@ -19,6 +19,7 @@ from openledger.openlora.adapter_kernel import change
 from openledger.openlora.adapters import StoredAdapter
 from openledger.openlora.memory import floats
 from openledger.openlora.shapes import GROUPS, LIKE, Layout
+from openledger.openlora.team import Team
 from openledger.primitives import InputError
 
 _NOTHING = np.empty((0, 2), dtype=np.int64)
@@ -138,9 +139,11 @@ class Deltas:
 
     Args:
         used: (adapter, first row, row after the last); an adapter may be used several times.
+        team: who computes.
     """
 
-    def __init__(self, used: Sequence[tuple[Resident, int, int]]) -> None:
+    def __init__(self, used: Sequence[tuple[Resident, int, int]], team: Team) -> None:
+        self._team = team
         rows: dict[Layout, dict[Resident, list[int]]] = {}
         for resident, first, last in used:
             rows.setdefault(resident.layout, {}).setdefault(resident, []).extend(range(first, last))
@@ -157,24 +160,32 @@ class Deltas:
 
     def add(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor) -> None:
         """Changes each row of ``y`` [rows, outputs], in place, as its adapter does for its input ``x`` [rows, inputs]."""
+        rows, made = x.numpy(), y.numpy()
         for one in self._groups:
             block = one.layout.blocks.get((layer, group))
-            if block is not None:
-                place = (one.layout.start, block.offset, one.layout.rank)
-                rows = (one.addresses, one.starts, one.rows)
-                like = LIKE[one.layout.precision]
-                change(x.numpy(), y.numpy(), *rows, place, block.columns, one.middle, like)
+            if block is None:
+                continue
+            place = (one.layout.start, block.offset, one.layout.rank)
+            like, columns = LIKE[one.layout.precision], block.columns
+
+            def some(first: int, last: int, one: _Group = one, place: Any = place, rest: Any = (columns, like)) -> None:
+                middle = np.empty((one.most, _MOST_SITES * one.layout.rank), dtype=np.float32)
+                adapters = (one.addresses[first:last], one.starts[first : last + 1], one.rows)
+                change(rows, made, *adapters, place, rest[0], middle, rest[1])
+
+            factors = one.layout.rank * (x.shape[1] + y.shape[1])
+            self._team.share(len(one.addresses), some, len(one.rows) * factors)
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The adapters of one layout; the rows of number i are ``rows[starts[i]:starts[i + 1]]``."""
+    """The adapters of one layout; the rows of number i are ``rows[starts[i]:starts[i + 1]]``, at most ``most``."""
 
     layout: Layout
     addresses: Any
     starts: Any
     rows: Any
-    middle: Any
+    most: int
 
     def reads(self) -> dict[tuple[int, str], Any]:
         """[adapters, 2] by (layer, group): addresses and bytes of their factors."""
@@ -192,5 +203,5 @@ class _Group:
             addresses=np.array([resident.flat.data_ptr() for resident in by_adapter], dtype=np.int64),
             starts=np.cumsum([0, *counts], dtype=np.int64),
             rows=np.array([row for rows in by_adapter.values() for row in rows], dtype=np.int64),
-            middle=np.empty((max(counts), _MOST_SITES * layout.rank), dtype=np.float32),
+            most=max(counts),
         )

@@ -61,6 +61,7 @@ class EngineLimits:
         decoder: ``compiled`` for CPUs, the same bits in any batch; ``torch`` for any device, with ``batch`` slots of ``slot``
             positions for keys and values; ``auto`` takes torch where the base is not on a CPU.
         slot: see there.
+        threads: of the compiled decoder; more of them answer sooner, with the same bits.
         adapter_bytes: bytes of adapters that are kept in memory.
         entry_bytes: an adapter up to this size is read into memory; a larger one is used where its file is mapped.
     """
@@ -73,11 +74,12 @@ class EngineLimits:
     weights: Kind = "float32"
     decoder: Literal["auto", "compiled", "torch"] = "auto"
     slot: int = 4096
+    threads: int = 1
     adapter_bytes: int = 512 << 20
     entry_bytes: int = 32 << 20
 
     def __post_init__(self) -> None:
-        for name in ("batch", "chunk", "kv_bytes", "slot"):
+        for name in ("batch", "chunk", "kv_bytes", "slot", "threads"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.weights not in ("float32", "int8"):
@@ -272,6 +274,7 @@ class Scheduler:
             self._condition.notify()
         if self._thread is not None:
             self._thread.join(timeout=30)
+        self._decoder.close()
 
     def _running(self) -> list[Ticket]:
         return [*self._reading, *self._writing]

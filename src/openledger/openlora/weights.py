@@ -16,6 +16,7 @@ import torch
 from openledger.openlora.memory import floats
 from openledger.openlora.product_kernel import COLUMNS, columns, multiply, panels, scale
 from openledger.openlora.shapes import DTYPES, LIKE, Precision
+from openledger.openlora.team import Team
 
 Kind = Literal["float32", "int8"]
 _NOTHING = np.empty((0, 2), dtype=np.int64)
@@ -29,15 +30,22 @@ class Linear:
         precision: of them.
         scales: [outputs] of int8 codes; None for other weights.
         bias: [outputs]; None where no layer has one.
+        team: who computes.
     """
 
     def __init__(
-        self, held: torch.Tensor, precision: Precision, scales: torch.Tensor | None, bias: torch.Tensor | None
+        self,
+        held: torch.Tensor,
+        precision: Precision,
+        scales: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        team: Team,
     ) -> None:
         self._held = held
         self._like = LIKE[precision]
         self._scales = scales
         self._bias = bias
+        self._team = team
 
     def times(self, x: torch.Tensor, out: torch.Tensor, soon: Any = _NOTHING) -> None:
         """Writes their outputs for ``x`` [rows, input] to ``out`` [rows, outputs], and asks for memory that is read next.
@@ -46,7 +54,13 @@ class Linear:
             x, out: contiguous.
             soon: [n, 2], addresses and bytes.
         """
-        multiply(x.numpy(), self._held.data_ptr(), self._like, soon, out.numpy())
+        rows, made, weights, panels_in_all = x.numpy(), out.numpy(), self._held.data_ptr(), len(self._held)
+
+        def some(first: int, last: int) -> None:
+            wanted = soon[len(soon) * first // panels_in_all : len(soon) * last // panels_in_all]
+            multiply(rows, weights, self._like, wanted, made, first, last)
+
+        self._team.share(panels_in_all, some, len(rows) * self._held.numel())
         if self._scales is not None:
             scale(out.numpy(), self._scales.numpy())
         if self._bias is not None:
@@ -66,12 +80,14 @@ class Weights:
     Args:
         model: the transformers model whose layers will be taken.
         kind: how they are held.
+        team: who computes with them.
 
     Attributes:
         precision: in which numbers.
     """
 
-    def __init__(self, model: Any, kind: Kind) -> None:
+    def __init__(self, model: Any, kind: Kind, team: Team) -> None:
+        self._team = team
         linears = [module for module in model.model.layers.modules() if isinstance(module, torch.nn.Linear)]
         linears.append(model.lm_head)
         self.precision: Precision = kind
@@ -104,7 +120,7 @@ class Weights:
             made = weight if scales is None else (weight / scales[place, None]).round()
             whole[:, place] = made.t().to(held.dtype)
         held.copy_(panels(whole))
-        return Linear(held, self.precision, scales, bias)
+        return Linear(held, self.precision, scales, bias, self._team)
 
 
 def _fits(weight: torch.Tensor) -> bool:
