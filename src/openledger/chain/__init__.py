@@ -4,24 +4,55 @@ Without a chain at hand, :class:`DevChain` runs one; with one, :class:`Chain` ne
 :class:`Deployment`. See docs/chain.md and docs/contracts.md.
 """
 
-from openledger.chain.artifacts import CONTRACTS, Artifact, load_artifact
-from openledger.chain.client import Chain, decode_revert
-from openledger.chain.deployment import (
-    AllocationPlan,
-    BucketPlan,
-    Deployment,
-    GovernanceSettings,
-    Holders,
-    deploy,
-    parameter_key,
-)
-from openledger.chain.devchain import DEFAULT_CHAIN_ID, DevChain
-from openledger.chain.front import Front
-from openledger.chain.indexer import ChainEvent, Indexer
-from openledger.chain.roles import Role
-from openledger.chain.signatures import is_signed_by
-from openledger.chain.unsigned import UnsignedTransaction
-from openledger.chain.wallet import KeyStore
+from typing import TYPE_CHECKING
+
+from openledger.primitives.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from openledger.chain.artifacts import CONTRACTS, Artifact, load_artifact
+    from openledger.chain.chain_id import DEFAULT_CHAIN_ID
+    from openledger.chain.client import Chain, decode_revert
+    from openledger.chain.deployment import (
+        AllocationPlan,
+        BucketPlan,
+        Deployment,
+        GovernanceSettings,
+        Holders,
+        deploy,
+        parameter_key,
+    )
+    from openledger.chain.devchain import DevChain
+    from openledger.chain.front import Front
+    from openledger.chain.indexer import ChainEvent, Indexer
+    from openledger.chain.roles import Role
+    from openledger.chain.signatures import is_signed_by
+    from openledger.chain.unsigned import UnsignedTransaction
+    from openledger.chain.wallet import KeyStore
+else:
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            ".artifacts": ["CONTRACTS", "Artifact", "load_artifact"],
+            ".chain_id": ["DEFAULT_CHAIN_ID"],
+            ".client": ["Chain", "decode_revert"],
+            ".deployment": [
+                "AllocationPlan",
+                "BucketPlan",
+                "Deployment",
+                "GovernanceSettings",
+                "Holders",
+                "deploy",
+                "parameter_key",
+            ],
+            ".devchain": ["DevChain"],
+            ".front": ["Front"],
+            ".indexer": ["ChainEvent", "Indexer"],
+            ".roles": ["Role"],
+            ".signatures": ["is_signed_by"],
+            ".unsigned": ["UnsignedTransaction"],
+            ".wallet": ["KeyStore"],
+        },
+    )
 
 __all__ = [
     "CONTRACTS",

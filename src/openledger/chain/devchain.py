@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from openledger.chain.anvil import Anvil, RpcError
+from openledger.chain.chain_id import DEFAULT_CHAIN_ID
 from openledger.chain.files import sync_folder, write_atomic
 from openledger.chain.front import Front, FrontServer
 from openledger.chain.journal import BlockRecord, Journal
@@ -36,7 +37,6 @@ from openledger.primitives import TOTAL_SUPPLY, ChainError, ConfigurationError, 
 
 _LOG = logging.getLogger(__name__)
 
-DEFAULT_CHAIN_ID = 161201
 GAS_LIMIT = 60_000_000
 MINIMUM_BASE_FEE = 1_000_000
 """Least base fee in wei per gas; above it EIP-1559 moves it as on the OP Stack."""

@@ -12,7 +12,6 @@ from openledger.cli.session import HomeOption, JsonOption, network
 from openledger.client.clients import calls
 from openledger.node.views import AgentBudget, AgentRow, AgentRunRow, AgentRunView, MarketPrompt
 from openledger.primitives import InputError, parse_json
-from openledger.studio import AgentDefinition
 
 app = typer.Typer(help="Agents: identity, model, price and stake on the chain.", no_args_is_help=True)
 
@@ -77,6 +76,8 @@ def deploy(
     json: JsonOption = False,
 ) -> None:
     """Deploy an agent: its definition is published, and the chain names its hash."""
+    from openledger.studio import AgentDefinition
+
     made = {"name": name, "model": model, "instructions": instructions, "description": description, "retrieval": retrieve,
             "tools": [_tool(one) for one in tool or ()]}  # fmt: skip
     definition = AgentDefinition.read(made if file is None else _read(file)).document()
@@ -92,6 +93,8 @@ def update(
     json: JsonOption = False,
 ) -> None:
     """Give an agent another definition; the chain then names another hash."""
+    from openledger.studio import AgentDefinition
+
     definition = AgentDefinition.read(_read(file)).document()
     with network(home) as client:
         _show([client.send(calls.update_agent(number, definition))], json=json)

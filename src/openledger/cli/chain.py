@@ -8,21 +8,20 @@ import threading
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from eth_utils.address import is_checksum_address
 
-from openledger.chain import DEFAULT_CHAIN_ID, Chain, GovernanceSettings
-from openledger.chain.l1 import RICH, layers
-from openledger.chain.opstack import OpStackSettings, make_accounts, write_opstack
-from openledger.chain.rollout import Manifest, Plan, rehearse, roll_out, verify
+from openledger.chain import DEFAULT_CHAIN_ID
 from openledger.cli.output import console, errors, open_amount, print_json, table
 from openledger.cli.session import JsonOption
 from openledger.primitives import ConfigurationError, InputError, format_open
-from openledger.tokenomics import load_allocation, read_bootstrap
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from openledger.chain.rollout import Manifest
 
 app = typer.Typer(help="The L2: configure, deploy to and look at a chain.", no_args_is_help=True)
 
@@ -52,6 +51,8 @@ def init(
     ] = None,
 ) -> None:
     """Write the files of a real deployment: op-deployer's intent, compose file, settings. Runs nothing."""
+    from openledger.chain.opstack import OpStackSettings, make_accounts, write_opstack
+
     if profile != "opstack":
         raise InputError(f"there is no profile {profile!r}; there is opstack")
     roles = {"owner": owner, "fees": fees, "sequencer": sequencer, "batcher": batcher, "proposer": proposer,
@@ -80,6 +81,10 @@ def deploy(
     json: JsonOption = False,
 ) -> None:
     """Deploy the contracts to any chain and verify them; run again to go on after an interruption."""
+    from openledger.chain import Chain, GovernanceSettings
+    from openledger.chain.rollout import Plan, rehearse, roll_out
+    from openledger.tokenomics import load_allocation, read_bootstrap
+
     account = _account(key_file)
     for address in (settler, guardian):
         if address is not None and not is_checksum_address(address):
@@ -122,6 +127,9 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """What answers at an address, and whether a deployment there is still ours."""
+    from openledger.chain import Chain
+    from openledger.chain.rollout import Manifest, verify
+
     chain = Chain(rpc)
     block = chain.ask(lambda: chain.w3.eth.get_block("latest"))
     facts = {
@@ -149,6 +157,8 @@ def l1(
     admin_port: Annotated[int, typer.Option(min=1, max=65535, help="Of supersim's own interface.")] = 8420,
 ) -> None:
     """Run an L1, an OP Stack L2 and OPEN's bridge between them with supersim, until Ctrl-C. For trying out; keeps nothing."""
+    from openledger.chain.l1 import RICH, layers
+
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -171,6 +181,8 @@ def l1(
 
 def _account(path: Path) -> LocalAccount:
     """The account of a key file that only its owner can read."""
+    from eth_account import Account
+
     try:
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise ConfigurationError(f"{path} can be read by others; run `chmod 600 {path}`")

@@ -10,7 +10,6 @@ import typer
 from openledger.cli.output import console, open_amount, party, print_json, short, short_hash, table, when
 from openledger.cli.session import HomeOption, JsonOption, network
 from openledger.client.clients import RecordPage, calls
-from openledger.datanets import read_rows
 from openledger.node.views import (
     ContradictionRow,
     ContributionRow,
@@ -160,6 +159,8 @@ def submit(
     json: JsonOption = False,
 ) -> None:
     """Contribute rows: checked by the gate, signed, and submitted with a bond. Reviewers judge them next."""
+    from openledger.datanets import read_rows
+
     rows = list(read_rows(file))
     for number_of_row, row in enumerate(rows, 1):
         if not isinstance(row, dict):

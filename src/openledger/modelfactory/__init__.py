@@ -1,17 +1,33 @@
 """Fine-tune a base model on Datanet records with LoRA or QLoRA, measure the result, describe and load it."""
 
-from openledger.modelfactory.adapters import adapter_digest, load_adapter
-from openledger.modelfactory.card import DataSource, model_card, with_accuracy
-from openledger.modelfactory.evaluation import Evaluation, Score, evaluate, generate
-from openledger.modelfactory.recipe import ALL_LINEAR, FEED_FORWARD, Recipe
-from openledger.modelfactory.training import (
-    CheckpointInfo,
-    TrainingRecord,
-    TrainingRun,
-    examples_of,
-    split,
-    train,
-)
+from typing import TYPE_CHECKING
+
+from openledger.primitives.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from openledger.modelfactory.adapters import adapter_digest, load_adapter
+    from openledger.modelfactory.card import DataSource, model_card, with_accuracy
+    from openledger.modelfactory.evaluation import Evaluation, Score, evaluate, generate
+    from openledger.modelfactory.recipe import ALL_LINEAR, FEED_FORWARD, Recipe
+    from openledger.modelfactory.training import (
+        CheckpointInfo,
+        TrainingRecord,
+        TrainingRun,
+        examples_of,
+        split,
+        train,
+    )
+else:
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            ".adapters": ["adapter_digest", "load_adapter"],
+            ".card": ["DataSource", "model_card", "with_accuracy"],
+            ".evaluation": ["Evaluation", "Score", "evaluate", "generate"],
+            ".recipe": ["ALL_LINEAR", "FEED_FORWARD", "Recipe"],
+            ".training": ["CheckpointInfo", "TrainingRecord", "TrainingRun", "examples_of", "split", "train"],
+        },
+    )
 
 __all__ = [
     "ALL_LINEAR",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from openledger.modelfactory.evaluation import Evaluation, Score
-from openledger.modelfactory.recipe import Recipe
-from openledger.modelfactory.training import TrainingRun
 from openledger.primitives.errors import InputError
 from openledger.primitives.hashing import to_hex
+
+if TYPE_CHECKING:
+    from openledger.modelfactory.evaluation import Evaluation, Score
+    from openledger.modelfactory.recipe import Recipe
+    from openledger.modelfactory.training import TrainingRun
 
 _ACCURACY = "## Attribution accuracy"
 

@@ -1,24 +1,54 @@
 """Base models and tokenizers: load them, identify them by hash, turn dialogues into tokens, pin the arithmetic."""
 
-from openledger.models.allocator import keep_freed_memory
-from openledger.models.base import (
-    BaseModel,
-    base_folder,
-    load_base,
-    load_tokenizer,
-    model_digest,
-    model_files,
-    shared_copy,
-)
-from openledger.models.determinism import pinned
-from openledger.models.dialogue import (
-    Dialogue,
-    control_tokens,
-    decode_answer,
-    encode_dialogue,
-    encode_messages,
-    encode_text,
-)
+from typing import TYPE_CHECKING
+
+from openledger.primitives.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from openledger.models.allocator import keep_freed_memory
+    from openledger.models.base import (
+        BaseModel,
+        base_folder,
+        load_base,
+        load_tokenizer,
+        model_digest,
+        model_files,
+        shared_copy,
+    )
+    from openledger.models.determinism import pinned
+    from openledger.models.dialogue import (
+        Dialogue,
+        control_tokens,
+        decode_answer,
+        encode_dialogue,
+        encode_messages,
+        encode_text,
+    )
+else:
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            ".allocator": ["keep_freed_memory"],
+            ".base": [
+                "BaseModel",
+                "base_folder",
+                "load_base",
+                "load_tokenizer",
+                "model_digest",
+                "model_files",
+                "shared_copy",
+            ],
+            ".determinism": ["pinned"],
+            ".dialogue": [
+                "Dialogue",
+                "control_tokens",
+                "decode_answer",
+                "encode_dialogue",
+                "encode_messages",
+                "encode_text",
+            ],
+        },
+    )
 
 __all__ = [
     "BaseModel",

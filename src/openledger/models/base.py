@@ -7,23 +7,17 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import torch
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging
 
 from openledger.primitives.canonical import canonical_bytes
 from openledger.primitives.errors import ModelError, NotFoundError
 from openledger.primitives.hashing import keccak, keccak_file, to_hex
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SHIPPED = Path(__file__).parent / "base"
 _TOKENIZER_FILES = (
@@ -74,6 +68,10 @@ def load_base(reference: str | Path | None = None, *, device: str | torch.device
         ModelError: no safetensors weights, weights that are unreadable or not finite, an architecture that
             transformers does not know, no usable tokenizer, no chat template, or a hub that gives no answer.
     """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
+
     path = base_folder(reference)
     _check_weights(path)
     shown = logging.is_progress_bar_enabled()
@@ -112,6 +110,8 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: there is none that can be used.
     """
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except Exception as error:
@@ -176,6 +176,8 @@ def base_folder(reference: str | Path | None = None) -> Path:
         return path.resolve()
     if isinstance(reference, Path) or not _HUB_ID.fullmatch(reference):
         raise NotFoundError(f"the folder {reference} does not exist: give a folder, or a hub id such as owner/name")
+    from huggingface_hub import snapshot_download
+
     name, _, revision = reference.partition("@")
     try:
         return Path(

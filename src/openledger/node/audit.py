@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from openledger.attribution import OTHER_PROCESSOR_PPM
 from openledger.chain import Chain, Deployment
 from openledger.node.events import EventLog
 from openledger.node.library import Library
-from openledger.node.serving import Shelf
 from openledger.node.views import Check
 from openledger.primitives import InputError, NotFoundError, from_hex, keccak, parse_json, to_hex
 from openledger.settlement import (
@@ -29,6 +27,7 @@ from openledger.storage import BlobStore
 
 if TYPE_CHECKING:
     from openledger.node.service import Node
+    from openledger.node.serving import Shelf
 
 
 class PublicSource(Protocol):
@@ -100,6 +99,8 @@ def reach(source: PublicSource, folder: Path, work: Path, base: str | None = Non
         work: where models are unpacked.
         base: the base model by folder or hub id; None for the one that ships.
     """
+    from openledger.node.serving import Shelf
+
     facts = source.network_facts()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "deployment.json").write_text(facts["deployment"])
@@ -165,6 +166,8 @@ def audit(
         NotFoundError: there is no such receipt.
         InputError: a file is malformed.
     """
+    from openledger.attribution import OTHER_PROCESSOR_PPM
+
     with opened(receipt, source, base=base, private_body=private_body) as facts:
         return _report(
             facts.chain, facts.blobs, facts.digest, facts.body, facts.private, facts.shelf.recompute,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from openledger import governance
-from openledger.attribution import Statement, contradictions
 from openledger.chain import Chain, Indexer
 from openledger.modelfactory import with_accuracy
 from openledger.node import views
@@ -30,6 +29,9 @@ from openledger.settlement import (
 from openledger.storage import BlobStore, Database, ModelRecord, PartyRecord, ReceiptRecord, VerdictRecord
 from openledger.studio import DatabaseReceiptStore, Explanation, RetrievedRecord
 from openledger.tokenomics import circulation, demand, load_allocation, schedule
+
+if TYPE_CHECKING:
+    from openledger.attribution import Statement
 
 LEDGER, REGISTRY, STAKES = "InferenceLedger", "DatanetRegistry", "StakeManager"
 _RECENT = 8
@@ -156,6 +158,8 @@ class Reader:
         return next(iter(self._contradicting([self.library.find(from_hex(digest, 32))])), None)
 
     def _contradicting(self, places: list[Placed]) -> list[views.ContradictionRow]:
+        from openledger.attribution import contradictions
+
         if not places:
             return []
         datanet = places[0].contribution.datanet
@@ -662,4 +666,6 @@ class Reader:
 
 
 def _statement(place: Placed) -> Statement:
+    from openledger.attribution import Statement
+
     return Statement(str(place.value.get("question", "")), str(place.value.get("answer", "")))

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eth_account.signers.local import LocalAccount
 from prometheus_client import generate_latest
@@ -33,11 +33,9 @@ from openledger.node.home import Home
 from openledger.node.market import MarketDesk
 from openledger.node.people import CONSUMER, HOST, SETTLER, VALIDATORS
 from openledger.node.reading import Reader
-from openledger.node.serving import Shelf
 from openledger.node.settings import Settings
 from openledger.node.settling import Settled, Settler
 from openledger.node.signing_in import SigningIn
-from openledger.node.training import Trainer
 from openledger.node.wallets import WalletDesk
 from openledger.openlora import Piece
 from openledger.primitives import InputError, NotFoundError, OpenLedgerError, format_open
@@ -60,10 +58,13 @@ from openledger.studio import (
     DatabaseReceiptStore,
     DatabaseVoucherStore,
     InferenceService,
-    McpServers,
     Prompt,
     Sampling,
 )
+
+if TYPE_CHECKING:
+    from openledger.node.serving import Shelf
+    from openledger.node.training import Trainer
 
 _LOG = logging.getLogger(__name__)
 
@@ -223,6 +224,8 @@ class Node:
     @cached_property
     def shelf(self) -> Shelf:
         """The models in memory."""
+        from openledger.node.serving import Shelf
+
         return Shelf(
             self.settings.base or None,
             self.chain,
@@ -314,6 +317,8 @@ class Node:
     @cached_property
     def studio(self) -> AgentService:
         """Answers for models and agents."""
+        from openledger.studio import McpServers
+
         inference = self.inference
         purse = AccountPurse(self.chain, self.keys, self.runs, inference.available)
         servers = McpServers(self.settings.mcp)
@@ -335,6 +340,8 @@ class Node:
     @cached_property
     def trainer(self) -> Trainer:
         """Runs fine-tuning jobs."""
+        from openledger.node.training import Trainer
+
         return Trainer(self)
 
     def clock(self) -> float:

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from openledger.primitives import ConfigurationError
-from openledger.studio.mcp_servers import McpServer
+from openledger.studio import McpServer
 
 _PREFIX = "OPENLEDGER_"
 

@@ -3,13 +3,33 @@
 :class:`Engine` is the way in; ``docs/openlora.md`` says how it works and what was measured.
 """
 
-from openledger.openlora.adapters import AdapterLimits
-from openledger.openlora.backend import Backend
-from openledger.openlora.engine import Engine, Finished, Piece
-from openledger.openlora.grammar import Grammar, read_call, tool_grammar
-from openledger.openlora.process import EngineProcess
-from openledger.openlora.sampling import Sampling, TokenLogprob
-from openledger.openlora.scheduler import CancelledError, EngineLimits
+from typing import TYPE_CHECKING
+
+from openledger.primitives.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from openledger.openlora.adapters import AdapterLimits
+    from openledger.openlora.answers import CancelledError, Finished, Piece
+    from openledger.openlora.backend import Backend
+    from openledger.openlora.engine import Engine
+    from openledger.openlora.grammar import Grammar, read_call, tool_grammar
+    from openledger.openlora.process import EngineProcess
+    from openledger.openlora.sampling import Sampling, TokenLogprob
+    from openledger.openlora.scheduler import EngineLimits
+else:
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            ".adapters": ["AdapterLimits"],
+            ".answers": ["CancelledError", "Finished", "Piece"],
+            ".backend": ["Backend"],
+            ".engine": ["Engine"],
+            ".grammar": ["Grammar", "read_call", "tool_grammar"],
+            ".process": ["EngineProcess"],
+            ".sampling": ["Sampling", "TokenLogprob"],
+            ".scheduler": ["EngineLimits"],
+        },
+    )
 
 __all__ = [
     "AdapterLimits",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from openledger.openlora.engine import Finished, Piece
+from openledger.openlora.answers import Finished, Piece
 from openledger.openlora.sampling import Sampling
 
 

@@ -11,7 +11,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,44 +21,19 @@ from prometheus_client import generate_latest
 from openledger.models import BaseModel, load_base
 from openledger.openlora import metrics
 from openledger.openlora.adapters import AdapterLimits, AdapterStore, NeedsMerging, StoredAdapter, short
+from openledger.openlora.answers import Finished, Piece
+from openledger.openlora.choosing import Chooser, Chosen
 from openledger.openlora.decoder import Decoder, unsupported
 from openledger.openlora.device import DeviceDecoder
 from openledger.openlora.fallback import PeftRunner
 from openledger.openlora.grammar import GrammarState
-from openledger.openlora.sampling import Chooser, Chosen, Sampling, TokenLogprob
+from openledger.openlora.sampling import Sampling, TokenLogprob
 from openledger.openlora.scheduler import EngineLimits, Scheduler, Ticket
 from openledger.openlora.text import TextStream
 from openledger.primitives import InputError, ModelError, NotFoundError, to_hex
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[\w -]{1,100}")
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Text that may be shown now; the pieces of one answer joined are the answer."""
-
-    text: str
-    logprobs: tuple[TokenLogprob, ...] = ()
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The end of one generation.
-
-    Attributes:
-        text: the whole answer.
-        token_ids: the chosen tokens, the end token included when it ended the answer.
-        reason: ``stop`` or ``length``.
-        logprobs: one for each token, where they were asked for.
-        cached_tokens: tokens of the prompt that were taken from the prefix cache.
-    """
-
-    text: str
-    token_ids: tuple[int, ...]
-    reason: str
-    logprobs: tuple[TokenLogprob, ...] = field(default=(), compare=False)
-    cached_tokens: int = field(default=0, compare=False)
 
 
 class Engine:

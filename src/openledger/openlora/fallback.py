@@ -11,15 +11,17 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
 from openledger.models import BaseModel, pinned, shared_copy
 from openledger.openlora.adapters import WEIGHTS, AdapterLimits, Patterns, open_weights, read_config, scaling_of, short
-from openledger.openlora.sampling import Chooser, Chosen
+from openledger.openlora.choosing import Chooser, Chosen
 from openledger.primitives import ModelError, to_hex
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 _FACTOR = re.compile(
     r"base_model\.model\.(.+)\.(lora_A\.weight|lora_B\.weight|lora_B\.bias|lora_embedding_A|lora_embedding_B"
@@ -49,6 +51,8 @@ class PeftRunner:
             NotFoundError: a file is missing.
             ModelError: it is not sound, or does not fit this base.
         """
+        from peft import PeftModel
+
         raw = read_config(folder, to_hex(self._base.digest))
         modules = dict(self._base.model.named_modules())
         with open_weights(folder, self._limits) as file:
@@ -105,6 +109,8 @@ class PeftRunner:
 
 
 def _load(model: Any, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
     found: Any = set_peft_model_state_dict(model, dict(tensors), adapter_name=name)
     missing = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False).keys() - tensors.keys()
     if found.unexpected_keys or missing:
@@ -146,6 +152,8 @@ def _config(
             )
         scaling_of(patterns, module, rank, bool(raw.get("use_rslora")))
         alphas[module] = patterns.alpha(module)
+    from peft import LoraConfig
+
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=max(ranks.values()),

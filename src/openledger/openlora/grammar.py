@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llguidance
-import llguidance.hf
 import llguidance.numpy
 import numpy as np
-import torch
 
 from openledger.primitives import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 _MOST_CHARACTERS = 100_000
 _ANY_OBJECT = {"type": "object"}
@@ -75,6 +76,8 @@ class GrammarState:
 
     def masked(self, logits: torch.Tensor) -> torch.Tensor:
         """The logits with everything that the grammar forbids at minus infinity."""
+        import torch
+
         llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask, 0)
         self._check()
         allowed = np.unpackbits(self._mask.view(np.uint8), bitorder="little")[: len(logits)].astype(bool)
@@ -92,6 +95,8 @@ class GrammarState:
 
 @cache
 def _tokens(tokenizer: Any, vocabulary: int, ends: tuple[int, ...]) -> llguidance.LLTokenizer:
+    import llguidance.hf
+
     return llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(ends))
 
 

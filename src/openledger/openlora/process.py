@@ -25,9 +25,9 @@ from typing import IO, Any
 
 from openledger.models import load_tokenizer
 from openledger.openlora.adapters import AdapterLimits
-from openledger.openlora.engine import Finished, Piece
+from openledger.openlora.answers import CancelledError, Finished, Piece
 from openledger.openlora.sampling import Sampling, TokenLogprob
-from openledger.openlora.scheduler import CancelledError, EngineLimits
+from openledger.openlora.scheduler import EngineLimits
 from openledger.primitives import (
     InputError,
     ModelError,

@@ -36,10 +36,11 @@ from prometheus_client import generate_latest
 from openledger.models import base_folder, load_tokenizer, model_digest
 from openledger.openlora import metrics
 from openledger.openlora.adapters import CONFIG, WEIGHTS, AdapterLimits, NeedsMerging, read_factors
-from openledger.openlora.engine import Engine, Finished, Piece, check_name
+from openledger.openlora.answers import CancelledError, Finished, Piece
+from openledger.openlora.engine import Engine, check_name
 from openledger.openlora.grammar import Grammar
 from openledger.openlora.sampling import Sampling
-from openledger.openlora.scheduler import CancelledError, EngineLimits
+from openledger.openlora.scheduler import EngineLimits
 from openledger.openlora.shapes import Dimensions
 from openledger.primitives import (
     ConfigurationError,

@@ -23,12 +23,13 @@ import torch
 from openledger.models import pinned
 from openledger.openlora import metrics
 from openledger.openlora.adapters import StoredAdapter
+from openledger.openlora.answers import CancelledError
 from openledger.openlora.caches import Caches
+from openledger.openlora.choosing import Chooser, Chosen
 from openledger.openlora.decoder import Chunk, Decoder
 from openledger.openlora.device import DeviceDecoder
 from openledger.openlora.prefix import PrefixCache
 from openledger.openlora.residents import Resident, ResidentAdapters
-from openledger.openlora.sampling import Chooser, Chosen
 from openledger.openlora.weights import Kind
 from openledger.primitives import InputError, ModelError, OpenLedgerError, OverloadedError
 
@@ -37,13 +38,6 @@ _NO_ADAPTER = bytes(32)
 _READ_BESIDE = 128
 """Most tokens of prompts that are read in a turn beside requests that are writing, which have to wait for them."""
 _LOOK_UP_SECONDS = 0.25
-
-
-class CancelledError(OpenLedgerError):
-    """Whoever asked went away before the end."""
-
-    def __init__(self) -> None:
-        super().__init__("the request was cancelled")
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,10 @@ from openledger.openlora.adapters import (
     weighted_sum,
     write_factors,
 )
-from openledger.openlora.engine import Finished, Piece, check_name
+from openledger.openlora.answers import CancelledError, Finished, Piece
+from openledger.openlora.engine import check_name
 from openledger.openlora.grammar import Grammar
 from openledger.openlora.sampling import Sampling, TokenLogprob
-from openledger.openlora.scheduler import CancelledError
 from openledger.openlora.shapes import Dimensions
 from openledger.primitives import ConfigurationError, InputError, ModelError, NotFoundError, UnavailableError, to_hex
 

@@ -19,7 +19,8 @@ import torch
 
 from openledger.models import keep_freed_memory
 from openledger.openlora.adapters import AdapterLimits
-from openledger.openlora.engine import Engine, Piece
+from openledger.openlora.answers import Piece
+from openledger.openlora.engine import Engine
 from openledger.openlora.grammar import Grammar
 from openledger.openlora.sampling import Sampling
 from openledger.openlora.scheduler import EngineLimits

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 from eth_abi.abi import encode
-from eth_account import Account
 from eth_keys.constants import SECPK1_N
 from eth_utils.address import is_address, to_checksum_address
 
@@ -194,6 +193,8 @@ def recover_digest(digest: bytes, signature: bytes) -> str:
         raise SignatureError("the signature's s value is in the upper half (malleable, EIP-2); sign again with a low s")
     if signature[64] not in (27, 28):
         raise SignatureError(f"the signature's v is {signature[64]}; it must be 27 or 28")
+    from eth_account import Account
+
     try:
         return str(Account._recover_hash(digest, signature=signature))
     except Exception as error:

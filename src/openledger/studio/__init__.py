@@ -1,23 +1,56 @@
 """AI Studio: the OpenAI-compatible gateway, API keys that are capped session keys, metering, and receipts."""
 
-from openledger.openlora import Piece, Sampling
-from openledger.studio.agent_runs import AgentAnswer, ModelStep, ToolStep
-from openledger.studio.agent_service import AgentService
-from openledger.studio.agents import AgentDefinition, DeployedAgent, read_definition
-from openledger.studio.explanation import Explanation, RecordInfluence, RetrievedRecord, VerbatimSpan
-from openledger.studio.inference import (
-    AgentReference,
-    Answer,
-    Entry,
-    InferenceService,
-    Prompt,
-    ReceiptStore,
-    ServedModel,
-)
-from openledger.studio.keys import ApiKey
-from openledger.studio.mcp_servers import McpServer, McpServers
-from openledger.studio.retrieval import MAX_LOOKED_UP, Passage, Retriever
-from openledger.studio.store import DatabaseReceiptStore, DatabaseVoucherStore
+from typing import TYPE_CHECKING
+
+from openledger.primitives.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from openledger.openlora import Piece, Sampling
+    from openledger.studio.agent_runs import AgentAnswer, ModelStep, ToolStep
+    from openledger.studio.agent_service import AgentService
+    from openledger.studio.agents import AgentDefinition, DeployedAgent, read_definition
+    from openledger.studio.explanation import Explanation, RecordInfluence, RetrievedRecord, VerbatimSpan
+    from openledger.studio.inference import (
+        AgentReference,
+        Answer,
+        Entry,
+        InferenceService,
+        Prompt,
+        ReceiptStore,
+        ServedModel,
+    )
+    from openledger.studio.keys import ApiKey
+    from openledger.studio.mcp_server import McpServer
+    from openledger.studio.mcp_servers import McpServers
+    from openledger.studio.passages import MAX_LOOKED_UP, Passage
+    from openledger.studio.retrieval import Retriever
+    from openledger.studio.store import DatabaseReceiptStore, DatabaseVoucherStore
+else:
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            "openledger.openlora": ["Piece", "Sampling"],
+            ".agent_runs": ["AgentAnswer", "ModelStep", "ToolStep"],
+            ".agent_service": ["AgentService"],
+            ".agents": ["AgentDefinition", "DeployedAgent", "read_definition"],
+            ".explanation": ["Explanation", "RecordInfluence", "RetrievedRecord", "VerbatimSpan"],
+            ".inference": [
+                "AgentReference",
+                "Answer",
+                "Entry",
+                "InferenceService",
+                "Prompt",
+                "ReceiptStore",
+                "ServedModel",
+            ],
+            ".keys": ["ApiKey"],
+            ".mcp_server": ["McpServer"],
+            ".mcp_servers": ["McpServers"],
+            ".passages": ["MAX_LOOKED_UP", "Passage"],
+            ".retrieval": ["Retriever"],
+            ".store": ["DatabaseReceiptStore", "DatabaseVoucherStore"],
+        },
+    )
 
 __all__ = [
     "MAX_LOOKED_UP",

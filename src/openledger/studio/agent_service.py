@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from openledger.openlora import CancelledError, Piece, Sampling, read_call
 from openledger.primitives import (
@@ -49,7 +49,9 @@ from openledger.studio.agent_tools import (
 from openledger.studio.agents import AgentDefinition, AskTool, DeployedAgent, McpTool, SearchTool, named_agent
 from openledger.studio.inference import Answer, InferenceService, Prompt, ServedModel
 from openledger.studio.keys import ApiKey
-from openledger.studio.mcp_servers import McpServers
+
+if TYPE_CHECKING:
+    from openledger.studio.mcp_servers import McpServers
 
 _LOG = logging.getLogger(__name__)
 MOST_DEEP = 3

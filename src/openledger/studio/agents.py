@@ -17,7 +17,7 @@ from openledger.openlora import Sampling
 from openledger.primitives import InputError, NotFoundError, parse_open, record_hash, to_hex
 from openledger.storage import BlobStore
 from openledger.studio.inference import AgentReference, Prompt
-from openledger.studio.retrieval import MAX_LOOKED_UP
+from openledger.studio.passages import MAX_LOOKED_UP
 
 AGENT_PREFIX = "agent"
 QUESTION = "{question}"

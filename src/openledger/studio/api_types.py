@@ -16,7 +16,7 @@ from openledger.openlora import Grammar, Sampling, tool_grammar
 from openledger.primitives import InputError
 from openledger.studio.agent_tools import tools_message
 from openledger.studio.inference import Prompt
-from openledger.studio.retrieval import MAX_LOOKED_UP
+from openledger.studio.passages import MAX_LOOKED_UP
 
 DEFAULT_MAX_TOKENS = 96
 MAX_CHOICES = 8

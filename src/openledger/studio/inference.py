@@ -39,7 +39,7 @@ from openledger.settlement import (
 from openledger.studio.ensembles import read_ensemble
 from openledger.studio.explanation import Explanation
 from openledger.studio.keys import ApiKey
-from openledger.studio.retrieval import MAX_LOOKED_UP, Passage
+from openledger.studio.passages import MAX_LOOKED_UP, Passage
 
 _KEY_MARGIN_SECONDS = 600
 _RARE: dict[str, Any] = {

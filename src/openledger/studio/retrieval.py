@@ -7,21 +7,12 @@ looks up the same. What a looked-up record did to an answer is measured apart fr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import cast
 
 import bm25s
 import numpy as np
 
-MAX_LOOKED_UP = 8
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A record as it is put before a question: its hash, 32 bytes, and its text."""
-
-    record: bytes
-    text: str
+from openledger.studio.passages import Passage
 
 
 class Retriever:
