@@ -1,15 +1,19 @@
 """A small network for tests of a node's acts: real chain, contracts, people, stakes and one reviewed contribution; no model.
 
-It is built once a session; each user copies the folder, which the chain replays in a moment.
+It is built once for all the processes of a test run; each user copies the folder, which the chain replays in a moment.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from openledger.chain import Chain, DevChain, GovernanceSettings, Holders, Role, deploy
 from openledger.datanets import DatanetTerms, load_datanet, load_records
@@ -43,8 +47,27 @@ STAKES = {
 BOOTSTRAP = make_bootstrap([(f"0x{number:040x}", number * WEI_PER_OPEN) for number in (0xA1, 0xB2, 0xC3)], 86_400)
 
 
-def build(home: Path) -> Path:
-    """Sets the network up in a folder."""
+def once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder that ``make`` fills; whichever process of a test run comes first lets it, and the others wait."""
+    base = folders.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    place, unfinished = base / name, base / f"{name}-unfinished"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            unfinished.rename(place)
+    return place
+
+
+def small(folders: pytest.TempPathFactory) -> Path:
+    """The network's home; nothing runs on it."""
+    return once(folders, "small", _build)
+
+
+def _build(home: Path) -> None:
     place = Home(home)
     place.acquire()
     dev = DevChain(home).start()
@@ -76,7 +99,6 @@ def build(home: Path) -> Path:
     node.curation.anchor(datanet)
     place.mark_founded({})
     node.close()
-    return home
 
 
 @contextmanager

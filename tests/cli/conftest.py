@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from openledger.cli.app import app
 from openledger.node.server import Server
-from tests.small import build, serving
+from tests.small import serving, small
 
 Run = Callable[..., Any]
 """``run("datanet", "show")`` → what the command writes with ``--json``."""
@@ -20,7 +20,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("small") / "home")
+    return small(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,23 @@ from openledger.node.progress import LogReporter
 from openledger.node.server import Server
 from openledger.node.service import Node
 from openledger.node.settings import Settings
-from tests.small import build, serving
+from tests.small import once, serving, small
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The network's home; nothing runs on it."""
-    home = build(tmp_path_factory.mktemp("small") / "home")
-    node = Node.open(Settings(home=home))
-    try:
-        assert node.trainer.run(1, 1, {"epochs": 1}, "tiny", LogReporter()) == 1
-    finally:
-        node.close()
-    shutil.rmtree(home / "work", ignore_errors=True)
-    return home
+
+    def train(home: Path) -> None:
+        shutil.copytree(small(tmp_path_factory), home)
+        node = Node.open(Settings(home=home, engine="thread"))
+        try:
+            assert node.trainer.run(1, 1, {"epochs": 1}, "tiny", LogReporter()) == 1
+        finally:
+            node.close()
+        shutil.rmtree(home / "work", ignore_errors=True)
+
+    return once(tmp_path_factory, "trained", train)
 
 
 @pytest.fixture(scope="module")

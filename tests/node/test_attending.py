@@ -10,7 +10,6 @@ import pytest
 
 from openledger.node.server import Server
 from openledger.node.service import Node
-from openledger.node.settings import Settings
 from openledger.openlora import Sampling
 from openledger.primitives import PPM, RevertError, to_hex
 from openledger.settlement import (
@@ -33,7 +32,7 @@ QUESTION = Prompt.chat([{"role": "user", "content": "What happened?"}])
 @pytest.fixture
 def own(trained: Path, tmp_path: Path) -> Iterator[Server]:
     """A network of the test's own."""
-    with serving(trained, tmp_path) as running:
+    with serving(trained, tmp_path, engine="thread") as running:
         yield running
 
 
@@ -109,10 +108,10 @@ def test_the_settler_answers_a_wrong_challenge_of_its_payout_root(node: Node) ->
 
 def test_a_node_that_is_up_attends_by_itself_unless_told_not_to(trained: Path, tmp_path: Path) -> None:
     for attends in (True, False):
-        with serving(trained, tmp_path / str(attends)) as running:
+        with serving(trained, tmp_path / str(attends), engine="thread") as running:
             node = running.node
-            node.settings = Settings(
-                home=node.home.path, watch_seconds=1, settle_seconds=3_600, answer_disputes=attends
+            node.settings = node.settings.model_copy(
+                update={"watch_seconds": 1, "settle_seconds": 3_600, "answer_disputes": attends}
             )
             told: list[str] = []
             receipt = answered(node)

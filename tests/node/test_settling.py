@@ -29,7 +29,7 @@ QUESTION = Prompt.chat([{"role": "user", "content": "What happened?"}])
 @pytest.fixture
 def own(trained: Path, tmp_path: Path) -> Iterator[Server]:
     """A network of the test's own."""
-    with serving(trained, tmp_path) as running:
+    with serving(trained, tmp_path, engine="thread") as running:
         yield running
 
 

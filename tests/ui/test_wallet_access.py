@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from openledger.node.server import Server, make_app
 from openledger.node.service import Node
 from openledger.ui import access
-from tests.small import build, serving
+from tests.small import serving, small
 
 pytestmark = [pytest.mark.chain]
 
@@ -23,7 +23,7 @@ HERE = "http://127.0.0.1:8600"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(build(tmp_path_factory.mktemp("small") / "home"), tmp_path_factory.mktemp("served")) as running:
+    with serving(small(tmp_path_factory), tmp_path_factory.mktemp("served")) as running:
         yield running
 
 
