@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: gas-snapshot help setup demo up test test-network test-bridge test-cluster chain-kills fuzz-adapters test-kernels lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-contradictions bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
+.PHONY: contracts-checks gas-snapshot help setup demo up test test-network test-bridge test-cluster chain-kills fuzz-adapters test-kernels lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-contradictions bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -22,8 +22,9 @@ demo: $(READY) ## Run the main job offline, end to end, and leave build/demo.jso
 up: $(READY) ## Run the network as a service that stays: page and API on http://127.0.0.1:8600
 	$(BIN)/openledger up
 
-test: $(READY) lint artifacts-check contracts-test ## Run every check and the tests of every room
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not network and not bridge and not cluster"
+test: $(READY) ## Run every check and the tests of every room
+	$(MAKE) --jobs=2 --output-sync=target lint contracts-checks
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not network and not bridge and not cluster"
 
 test-network: $(READY) ## Run the main job, then the tests that use its network: openai client, browser, power cut
 	bash tools/browser.sh
@@ -67,6 +68,10 @@ gas-snapshot: $(READY) ## Write down what the contracts' tests cost in gas; cont
 
 contracts-test: $(READY) ## Unit, fuzz and invariant tests of the contracts, and what they cost in gas
 	$(BIN)/python -m openledger.chain.build --test
+
+contracts-checks: # One after the other: both compile
+	$(MAKE) artifacts-check
+	$(MAKE) contracts-test
 
 contracts-coverage: $(READY) ## Line and branch coverage of the contracts by their tests; fails under 95%; some minutes
 	$(BIN)/python -m openledger.chain.build --coverage

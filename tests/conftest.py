@@ -30,6 +30,8 @@ settings.load_profile("any machine")  # how fast a machine draws examples says n
 COMMAND = [sys.executable, "-m", "openledger.cli"]
 _INTERRUPT_AFTER = "contributions"
 _PATIENCE_SECONDS = 1500
+_LONG = ("node", "openlora")
+"""Folders whose tests start networks and engines."""
 _DATABASES = itertools.count(1)
 
 
@@ -165,7 +167,11 @@ def _interrupt(home: Path, path: Path) -> tuple[int, str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test that stands on the main job, directly or through its network; other rooms have networks of their own."""
+    """Marks every test that stands on the main job, directly or through its network; other rooms have networks of their own.
+
+    Files that take long come first, so that two workers end at about the same time.
+    """
     for item in items:
         if "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.network)
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)

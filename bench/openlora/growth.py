@@ -14,7 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM
@@ -137,6 +139,33 @@ def batches_and_ranks(base: BaseModel) -> Iterator[dict[str, object]]:
             yield row("rank", adapters=32, batch=32, rank=rank, tokens_per_cpu_s=rate, bytes_per_adapter=size)
 
 
+def threads(base: BaseModel) -> Iterator[dict[str, object]]:
+    """One thread and two: tokens per second on the wall, and per CPU second, an adapter for each request."""
+    engines = {count: Engine(base, EngineLimits(prefix_bytes=0, threads=count)) for count in (1, 2)}
+    for engine in engines.values():
+        add(engine, 32, 8)
+    for batch in (1, 8, 32):
+        asked: list[tuple[str | None, list[int]]] = [(str(number), ids) for number, ids in enumerate(prompts(batch))]
+        walls: dict[int, list[float]] = {count: [] for count in engines}
+
+        def run(count: int, asked: list[tuple[str | None, list[int]]] = asked, walls: Any = walls) -> float:
+            before = time.perf_counter()
+            rate = speed(engines[count], asked, 64)
+            walls[count].append(64 * len(asked) / (time.perf_counter() - before))
+            return rate
+
+        for engine in engines.values():
+            speed(engine, asked, 2)
+        rates = turns({count: partial(run, count) for count in engines})
+        for count in engines:
+            wall = statistics.median(walls[count])
+            yield row(
+                "threads", adapters=batch, batch=batch, threads=count, tokens_per_cpu_s=rates[count], tokens_per_s=wall
+            )
+    for engine in engines.values():
+        engine.close()
+
+
 def contexts(base: BaseModel) -> Iterator[dict[str, object]]:
     """A prompt of up to 8,000 tokens: CPU milliseconds to the first token, and the rate of the next 32."""
     for context in (128, 512, 2048, 4096, 8000):
@@ -211,6 +240,7 @@ def grow(only: set[str]) -> Iterator[dict[str, object]]:
         "load": lambda: under_load(base),
         "batch": lambda: batches_and_ranks(base),
         "context": lambda: contexts(base),
+        "threads": lambda: threads(base),
         "adapters": adapters_on_disk,
         "weights": lambda: sizes.weights(base),
         "precision": lambda: sizes.precisions(base),

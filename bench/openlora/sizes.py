@@ -1,4 +1,4 @@
-"""Shorter numbers and larger models: int8 weights, adapters in bfloat16 and int8, and Llamas of 0.4 and 1.1 billion parameters.
+"""Shorter numbers and larger models: weights and adapters in bfloat16 and int8, and Llamas of 0.4 and 1.1 billion parameters.
 
 The tables ``weights``, ``precision`` and ``large`` of ``python -m bench.openlora --growth``. Logits are compared after prompts of
 32 tokens with those of float32: ``error`` is the largest difference over 32 prompts, as a share of the largest logit,
@@ -12,10 +12,12 @@ one layer, which changes nothing for an engine that keeps a copy of each, so tha
 
 from __future__ import annotations
 
+import copy
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,22 +97,36 @@ def differences(found: torch.Tensor, right: torch.Tensor) -> dict[str, float]:
     }
 
 
+def rounded(base: BaseModel) -> BaseModel:
+    """The same model, published in bfloat16; an engine keeps its weights in it by itself."""
+    model = copy.deepcopy(base.model)
+    for one in model.parameters():
+        one.data = one.data.bfloat16().float()
+    return replace(base, model=model)
+
+
 def weights(base: BaseModel) -> Iterator[dict[str, object]]:
-    """The base alone with its weights in float32 and in int8: tokens per CPU second at batch 1, 8 and 32, and logits."""
-    kinds = ("float32", "int8")
-    engines = {kind: Engine(base, EngineLimits(prefix_bytes=0, weights=kind)) for kind in kinds}
+    """The base alone, its weights in each kind: tokens per CPU second at batch 1, 8 and 32, and logits beside float32's."""
+    engines = {
+        "float32": Engine(base, EngineLimits(prefix_bytes=0)),
+        "bfloat16": Engine(rounded(base), EngineLimits(prefix_bytes=0)),
+        "int8": Engine(base, EngineLimits(prefix_bytes=0, weights="int8")),
+    }
     linears = [one for one in base.model.model.layers.modules() if isinstance(one, torch.nn.Linear)]
     held = sum(one.weight.numel() for one in (*linears, base.model.lm_head))
-    found = differences(logits(engines["int8"]), logits(engines["float32"]))
+    right = logits(engines["float32"])
+    errors = {kind: differences(logits(engines[kind]), right) for kind in ("bfloat16", "int8")}
     for batch in (1, 8, 32):
         asked: list[tuple[str | None, list[int]]] = [(None, ids) for ids in prompts(batch)]
         for engine in engines.values():
             speed(engine, asked, 2)
         rates = turns({kind: partial(speed, engine, asked, 64) for kind, engine in engines.items()})
-        for kind in kinds:
-            size = {"weights_mib": held * (4 if kind == "float32" else 1) / 2**20}
-            error = found if kind == "int8" else {}
-            yield row("weights", adapters=0, batch=batch, weights=kind, tokens_per_cpu_s=rates[kind], **size, **error)
+        for kind in engines:
+            size = {"weights_mib": held * DTYPES[kind].itemsize / 2**20}
+            rate = rates[kind]
+            yield row(
+                "weights", adapters=0, batch=batch, weights=kind, tokens_per_cpu_s=rate, **size, **errors.get(kind, {})
+            )
     for engine in engines.values():
         engine.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import logging
-import os
 import signal
 import tempfile
 import time
@@ -96,9 +95,9 @@ def serve(
     threads: Annotated[
         int,
         typer.Option(
-            min=0, max=1024, help="Threads of our engine; 0 for one on each core, or 1 for each replica on Ray."
+            min=1, max=1024, help="Threads of our engine, or of each replica on Ray; the same bits with any number."
         ),
-    ] = 0,
+    ] = 1,
 ) -> None:
     """Serve a base model and its adapters until Ctrl-C, for whoever has a key: no chain, no fees, no receipts."""
     import uvicorn
@@ -131,7 +130,7 @@ def serve(
         waiting=waiting,
         kv_bytes=cache_mib << 20,
         weights=weights.value,
-        threads=threads or (1 if backend is Answers.RAY else len(os.sched_getaffinity(0))),
+        threads=threads,
     )
     accepted = AdapterLimits(rank=rank, precision=adapter_precision.value)
     with errors.status("loading …"):
