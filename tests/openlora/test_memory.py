@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,11 +11,30 @@ from hypothesis import strategies as st
 
 from openledger.openlora.adapters import AdapterStore, Change, Factors, StoredAdapter
 from openledger.openlora.caches import Caches
+from openledger.openlora.memory import floats
 from openledger.openlora.residents import Resident, ResidentAdapters
 from openledger.openlora.shapes import Dimensions
 from openledger.primitives import InputError, ModelError
 
 SIZE = Dimensions(layers=1, hidden=16, heads=2, kv_heads=1, head_size=8, feed_forward=24, vocabulary=64)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells how memory is mapped")
+def test_memory_that_is_read_at_every_turn_may_be_in_huge_pages() -> None:
+    memory = floats(4 << 20).fill_(1)
+    inside = False
+    told: dict[str, list[str]] = {}
+    address = memory.data_ptr()
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *rest = line.split()
+        if "-" in name and not name.endswith(":"):
+            first, last = (int(one, 16) for one in name.split("-"))
+            inside = first <= address < last
+            name = "mapping:"
+        if inside:
+            told[name] = rest
+    assert told["mapping:"][0] == "rw-p"
+    assert "hg" in told["VmFlags:"]
 
 
 @settings(deadline=None)

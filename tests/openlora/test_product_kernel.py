@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openledger.openlora.decoder import Decoder
-from openledger.openlora.product_kernel import ROWS, columns, multiply, panels, scale
+from openledger.openlora.product_kernel import ROWS, multiply, packed, scale, unpacked
 from openledger.openlora.shapes import DTYPES, LIKE
 from openledger.openlora.team import Team
 from openledger.openlora.weights import Weights
@@ -20,9 +20,9 @@ from tests.openlora.models import random_base
 NOTHING = np.empty((0, 2), dtype=np.int64)
 
 
-def product(x: torch.Tensor, weight: torch.Tensor, precision: Any, soon: Any = NOTHING) -> torch.Tensor:
-    held, out = panels(weight), torch.full((len(x), weight.shape[1]), float("nan"))
-    multiply(x.numpy(), held.data_ptr(), LIKE[precision], soon, out.numpy(), 0, len(held))
+def product(x: torch.Tensor, weight: torch.Tensor, precision: Any, reads: Any = NOTHING) -> torch.Tensor:
+    held, out = packed(weight), torch.full((len(x), weight.shape[1]), float("nan"))
+    multiply(x.numpy(), held.data_ptr(), LIKE[precision], reads, out.numpy(), 0, len(held))
     return out
 
 
@@ -59,8 +59,8 @@ def test_a_sum_is_one_chain_in_the_order_of_the_inputs() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 1 << 20)), max_size=40), st.integers(1, 13))
 def test_what_is_asked_for_changes_nothing(places: list[tuple[int, int]], rows: int) -> None:
     x, weight, other = torch.randn(rows, 24), torch.randn(24, 50), torch.zeros(1 << 18)
-    soon = np.array([(other.data_ptr() + start, size) for start, size in places], dtype=np.int64).reshape(-1, 2)
-    assert torch.equal(product(x, weight, "float32", soon), product(x, weight, "float32"))
+    reads = np.array([(other.data_ptr() + start, size) for start, size in places], dtype=np.int64).reshape(-1, 2)
+    assert torch.equal(product(x, weight, "float32", reads), product(x, weight, "float32"))
 
 
 @given(st.integers(1, 20), st.integers(1, 90), st.data())
@@ -68,7 +68,7 @@ def test_panels_hold_the_weights(inputs: int, outputs: int, data: st.DataObject)
     weight = torch.arange(inputs * outputs, dtype=torch.float32).view(inputs, outputs)
     start = data.draw(st.integers(0, outputs - 1))
     end = data.draw(st.integers(start + 1, outputs))
-    assert torch.equal(columns(panels(weight), start, end), weight[:, start:end])
+    assert torch.equal(unpacked(packed(weight), start, end), weight[:, start:end])
 
 
 def test_no_rows_are_no_work() -> None:

@@ -29,30 +29,7 @@ if TYPE_CHECKING:
     from openledger.chain.unsigned import UnsignedTransaction
     from openledger.chain.wallet import KeyStore
 else:
-    __getattr__ = on_first_use(
-        __name__,
-        {
-            ".artifacts": ["CONTRACTS", "Artifact", "load_artifact"],
-            ".chain_id": ["DEFAULT_CHAIN_ID"],
-            ".client": ["Chain", "decode_revert"],
-            ".deployment": [
-                "AllocationPlan",
-                "BucketPlan",
-                "Deployment",
-                "GovernanceSettings",
-                "Holders",
-                "deploy",
-                "parameter_key",
-            ],
-            ".devchain": ["DevChain"],
-            ".front": ["Front"],
-            ".indexer": ["ChainEvent", "Indexer"],
-            ".roles": ["Role"],
-            ".signatures": ["is_signed_by"],
-            ".unsigned": ["UnsignedTransaction"],
-            ".wallet": ["KeyStore"],
-        },
-    )
+    __getattr__ = on_first_use(__name__, __file__)
 
 __all__ = [
     "CONTRACTS",

@@ -117,6 +117,14 @@ def serve(
         raise ConfigurationError(f"{adapters} is no folder; give one that holds a folder for each adapter")
     if backend is Answers.VLLM and vllm_python is None:
         raise ConfigurationError("vLLM needs --vllm-python; bench/openlora/setup.sh makes its environment")
+    ours = {
+        "--threads": threads != 1,
+        "--weights": weights is not Precision.FLOAT32,
+        "--adapter-precision": adapter_precision is not AdapterPrecision.FLOAT32,
+    }
+    if backend is Answers.VLLM and any(ours.values()):
+        given = ", ".join(name for name, is_given in ours.items() if is_given)
+        raise ConfigurationError(f"{given}: our engine's, not vLLM's; tell vLLM what it knows by --vllm-argument")
     known = None if keys is None else read_keys(keys)
     token = None if operator_token is None else token_in(operator_token)
     # Left to itself, a SIGTERM ends this process before its engine; like Ctrl-C, it ends both.

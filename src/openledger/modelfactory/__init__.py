@@ -18,16 +18,7 @@ if TYPE_CHECKING:
         train,
     )
 else:
-    __getattr__ = on_first_use(
-        __name__,
-        {
-            ".adapters": ["adapter_digest", "load_adapter"],
-            ".card": ["DataSource", "model_card", "with_accuracy"],
-            ".evaluation": ["Evaluation", "Score", "evaluate", "generate"],
-            ".recipe": ["ALL_LINEAR", "FEED_FORWARD", "Recipe"],
-            ".training": ["CheckpointInfo", "TrainingRecord", "TrainingRun", "examples_of", "split", "train"],
-        },
-    )
+    __getattr__ = on_first_use(__name__, __file__)
 
 __all__ = [
     "ALL_LINEAR",

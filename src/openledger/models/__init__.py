@@ -25,30 +25,7 @@ if TYPE_CHECKING:
         encode_text,
     )
 else:
-    __getattr__ = on_first_use(
-        __name__,
-        {
-            ".allocator": ["keep_freed_memory"],
-            ".base": [
-                "BaseModel",
-                "base_folder",
-                "load_base",
-                "load_tokenizer",
-                "model_digest",
-                "model_files",
-                "shared_copy",
-            ],
-            ".determinism": ["pinned"],
-            ".dialogue": [
-                "Dialogue",
-                "control_tokens",
-                "decode_answer",
-                "encode_dialogue",
-                "encode_messages",
-                "encode_text",
-            ],
-        },
-    )
+    __getattr__ = on_first_use(__name__, __file__)
 
 __all__ = [
     "BaseModel",

@@ -17,19 +17,7 @@ if TYPE_CHECKING:
     from openledger.openlora.sampling import Sampling, TokenLogprob
     from openledger.openlora.scheduler import EngineLimits
 else:
-    __getattr__ = on_first_use(
-        __name__,
-        {
-            ".adapters": ["AdapterLimits"],
-            ".answers": ["CancelledError", "Finished", "Piece"],
-            ".backend": ["Backend"],
-            ".engine": ["Engine"],
-            ".grammar": ["Grammar", "read_call", "tool_grammar"],
-            ".process": ["EngineProcess"],
-            ".sampling": ["Sampling", "TokenLogprob"],
-            ".scheduler": ["EngineLimits"],
-        },
-    )
+    __getattr__ = on_first_use(__name__, __file__)
 
 __all__ = [
     "AdapterLimits",

@@ -14,25 +14,11 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
-from openledger.openlora.kernels import floats_at
+from openledger.openlora import vectors
 from openledger.openlora.shapes import LINE, TILE_RANKS
-from openledger.openlora.vectors import (
-    FLOAT,
-    LANES,
-    LONG,
-    NOTHING,
-    OPTIONS,
-    WORD,
-    add_product,
-    ask_for,
-    at,
-    keep,
-    repeat,
-    spread,
-    total,
-    wide,
-)
+from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, WORD, ZERO, floats_at
 
+# Made of vectors babc019b81095a33.
 _RANKS, _LINE, _FOUR = np.int64(TILE_RANKS), np.int64(LINE), np.int64(4)
 _AHEAD = 2048
 
@@ -48,7 +34,7 @@ def _parts(builder: Any, kind: Any, number: Any, row: Any, tiles: Any) -> Any:
     tile = builder.add(tiles, builder.mul(number, LONG(TILE_RANKS * LINE)))
     if size < 4:
         for rank in range(TILE_RANKS):
-            ask_for(builder, builder.add(tile, LONG(_AHEAD + LINE * rank)))
+            vectors.prefetch(builder, builder.add(tile, LONG(_AHEAD + LINE * rank)))
     for part in range(LINE // size // LANES):
         ranks = [builder.add(tile, LONG(LINE * rank + part * LANES * size)) for rank in range(TILE_RANKS)]
         yield builder.add(start, LONG(4 * LANES * part)), ranks
@@ -64,14 +50,14 @@ def _shrink(_context: Any, like: Any, _row: Any, _tiles: Any, _count: Any, _midd
         def body(number: Any, sums: list[Any]) -> list[Any]:
             sums = list(sums)
             for place, ranks in _parts(builder, like.dtype, number, row, tiles):
-                x = at(builder, place)
+                x = vectors.load(builder, place)
                 for rank, address in enumerate(ranks):
-                    sums[rank] = add_product(builder, x, wide(builder, like.dtype, address), sums[rank])
+                    sums[rank] = vectors.fma(builder, x, vectors.widen(builder, like.dtype, address), sums[rank])
             return sums
 
-        for rank, one in enumerate(repeat(builder, count, [NOTHING] * TILE_RANKS, body)):
+        for rank, one in enumerate(vectors.loop(builder, count, [ZERO] * TILE_RANKS, body)):
             place = builder.inttoptr(builder.add(middle, LONG(4 * rank)), FLOAT.as_pointer())
-            builder.store(total(builder, one), place)
+            builder.store(vectors.horizontal_sum(builder, one), place)
         return context.get_dummy_value()
 
     return types.void(like, types.int64, types.int64, types.int64, types.int64), generate
@@ -84,18 +70,19 @@ def _expand(_context: Any, like: Any, _row: Any, _tiles: Any, _count: Any, _midd
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         _, row, tiles, count, middle = arguments
         factors = [
-            spread(builder, at(builder, builder.add(middle, LONG(4 * rank)), FLOAT)) for rank in range(TILE_RANKS)
+            vectors.broadcast(builder, vectors.load(builder, builder.add(middle, LONG(4 * rank)), FLOAT))
+            for rank in range(TILE_RANKS)
         ]
 
         def body(number: Any, _carried: list[Any]) -> list[Any]:
             for place, ranks in _parts(builder, like.dtype, number, row, tiles):
-                value = at(builder, place)
+                value = vectors.load(builder, place)
                 for factor, address in zip(factors, ranks, strict=True):
-                    value = add_product(builder, factor, wide(builder, like.dtype, address), value)
-                keep(builder, value, place)
+                    value = vectors.fma(builder, factor, vectors.widen(builder, like.dtype, address), value)
+                vectors.store(builder, value, place)
             return []
 
-        repeat(builder, count, [], body)
+        vectors.loop(builder, count, [], body)
         return context.get_dummy_value()
 
     return types.void(like, types.int64, types.int64, types.int64, types.int64), generate

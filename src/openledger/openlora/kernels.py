@@ -13,21 +13,10 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
-from openledger.openlora.vectors import (
-    FLOAT,
-    LANES,
-    LONG,
-    NOTHING,
-    OPTIONS,
-    add_product,
-    ask_for,
-    at,
-    keep,
-    repeat,
-    spread,
-    total,
-)
+from openledger.openlora import vectors
+from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, ZERO, floats_at
 
+# Made of vectors babc019b81095a33.
 _FLOAT = np.float32
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _FLOAT(1.4426950408889634), _FLOAT(0.693359375), _FLOAT(-2.12194440e-4)
 _EXP = tuple(
@@ -39,100 +28,69 @@ _LEAST, _MOST, _ZERO, _HALF, _ONE = _FLOAT(-87), _FLOAT(88), _FLOAT(0), _FLOAT(0
 
 
 @intrinsic
-def floats_at(_context: Any, _address: Any) -> Any:
-    """A pointer to float32 numbers."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(types.float32)(types.int64), generate
-
-
-@intrinsic
-def _scores(_context: Any, _query: Any, _keys: Any, _count: Any, _size: Any, _soon: Any, _out: Any) -> Any:
+def _scores(_context: Any, _query: Any, _keys: Any, _count: Any, _size: Any, _following: Any, _out: Any) -> Any:
     """Writes a query's products with some keys that follow each other, over as many vectors as their size holds.
 
     Args:
         query, keys, out: addresses.
         count: of the keys.
         size: of each.
-        soon: address of as many vectors that will be read next.
+        following: address of as many vectors, which are prefetched.
     """
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        query, keys, count, size, soon, out = arguments
-        row, vectors = builder.mul(size, LONG(4)), builder.sdiv(size, LONG(LANES))
+        query, keys, count, size, following, out = arguments
+        row, whole = builder.mul(size, LONG(4)), builder.sdiv(size, LONG(LANES))
 
-        def some(number: Any, first: Any) -> None:
+        def some(number: int, first: Any) -> None:
             """The products with ``number`` keys."""
             start = builder.mul(first, row)
 
             def vector(place: Any, sums: list[Any]) -> list[Any]:
                 offset = builder.mul(place, LONG(4 * LANES))
-                held, made = at(builder, builder.add(query, offset)), []
+                held, made = vectors.load(builder, builder.add(query, offset)), []
                 for key, one in enumerate(sums):
                     there = builder.add(builder.add(start, builder.mul(row, LONG(key))), offset)
-                    ask_for(builder, builder.add(soon, there))
-                    made.append(add_product(builder, held, at(builder, builder.add(keys, there)), one))
+                    vectors.prefetch(builder, builder.add(following, there))
+                    made.append(vectors.fma(builder, held, vectors.load(builder, builder.add(keys, there)), one))
                 return made
 
-            for key, one in enumerate(repeat(builder, vectors, [NOTHING] * number, vector)):
+            for key, one in enumerate(vectors.loop(builder, whole, [ZERO] * number, vector)):
                 place = builder.add(out, builder.mul(builder.add(first, LONG(key)), LONG(4)))
-                builder.store(total(builder, one), builder.inttoptr(place, FLOAT.as_pointer()))
+                builder.store(vectors.horizontal_sum(builder, one), builder.inttoptr(place, FLOAT.as_pointer()))
 
-        def together(number: Any, _carried: list[Any]) -> list[Any]:
-            some(_KEYS, builder.mul(number, LONG(_KEYS)))
-            return []
-
-        def single(number: Any, _carried: list[Any]) -> list[Any]:
-            some(1, builder.add(done, number))
-            return []
-
-        rounds = builder.sdiv(count, LONG(_KEYS))
-        done = builder.mul(rounds, LONG(_KEYS))
-        repeat(builder, rounds, [], together)
-        repeat(builder, builder.sub(count, done), [], single)
+        vectors.by_groups(builder, count, _KEYS, some)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), generate
 
 
 @intrinsic
-def _mix(_context: Any, _weights: Any, _values: Any, _count: Any, _size: Any, _soon: Any, _out: Any) -> Any:
+def _mix(_context: Any, _weights: Any, _values: Any, _count: Any, _size: Any, _following: Any, _out: Any) -> Any:
     """Writes the sum of some values that follow each other times their weights; the arguments are as of :func:`_scores`."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        weights, values, count, size, soon, out = arguments
-        row, vectors = builder.mul(size, LONG(4)), builder.sdiv(size, LONG(LANES))
+        weights, values, count, size, following, out = arguments
+        row = builder.mul(size, LONG(4))
 
         def some(number: int, first: Any) -> None:
             """``number`` vectors of the sum, from vector ``first`` on."""
             offset = builder.mul(first, LONG(4 * LANES))
 
             def value(place: Any, sums: list[Any]) -> list[Any]:
-                weight = spread(builder, at(builder, builder.add(weights, builder.mul(place, LONG(4))), FLOAT))
+                address = builder.add(weights, builder.mul(place, LONG(4)))
+                weight = vectors.broadcast(builder, vectors.load(builder, address, FLOAT))
                 start, made = builder.add(builder.mul(place, row), offset), []
                 for vector, one in enumerate(sums):
                     there = builder.add(start, LONG(4 * LANES * vector))
-                    ask_for(builder, builder.add(soon, there))
-                    made.append(add_product(builder, weight, at(builder, builder.add(values, there)), one))
+                    vectors.prefetch(builder, builder.add(following, there))
+                    made.append(vectors.fma(builder, weight, vectors.load(builder, builder.add(values, there)), one))
                 return made
 
-            for vector, one in enumerate(repeat(builder, count, [NOTHING] * number, value)):
-                keep(builder, one, builder.add(builder.add(out, offset), LONG(4 * LANES * vector)))
+            for vector, one in enumerate(vectors.loop(builder, count, [ZERO] * number, value)):
+                vectors.store(builder, one, builder.add(builder.add(out, offset), LONG(4 * LANES * vector)))
 
-        def together(number: Any, _carried: list[Any]) -> list[Any]:
-            some(_VECTORS, builder.mul(number, LONG(_VECTORS)))
-            return []
-
-        def single(number: Any, _carried: list[Any]) -> list[Any]:
-            some(1, builder.add(done, number))
-            return []
-
-        rounds = builder.sdiv(vectors, LONG(_VECTORS))
-        done = builder.mul(rounds, LONG(_VECTORS))
-        repeat(builder, rounds, [], together)
-        repeat(builder, builder.sub(vectors, done), [], single)
+        vectors.by_groups(builder, builder.sdiv(size, LONG(LANES)), _VECTORS, some)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), generate

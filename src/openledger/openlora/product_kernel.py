@@ -1,10 +1,10 @@
 """Products of a turn's rows with a base's weights: one compiled loop, in vectors that are written out.
 
 A turn has few rows for its weights, so a library that puts weights in order at every product spends much of its time on that.
-Here they stand in order from the start (:func:`panels`): some columns of every input, then the next columns. Each panel is
+Here they stand in order from the start (:func:`packed`): some columns of every input, then the next columns. Each panel is
 multiplied with some rows at once, whose sums stay in registers, then with the next rows, while it lies in a cache; meanwhile the
-next panel is asked for, and so is what the turn will read after this product (``soon``): this loop computes more than it reads,
-the next, over adapters, reads more than it computes.
+next panel is prefetched, and so is what the turn reads after this product (``reads``): this loop computes more than it reads, the
+next, over adapters, reads more than it computes.
 
 An output is the sum over the inputs in their order, in one chain of fused multiplications and additions, on every processor and
 whatever else is in the batch: how many rows and columns are taken at once changes no bit.
@@ -20,22 +20,11 @@ from llvmlite import binding
 from numba import njit, types
 from numba.extending import intrinsic
 
+from openledger.openlora import vectors
 from openledger.openlora.shapes import LINE
-from openledger.openlora.vectors import (
-    FLOAT,
-    LANES,
-    LONG,
-    NOTHING,
-    OPTIONS,
-    add_product,
-    ask_for,
-    at,
-    keep,
-    repeat,
-    spread,
-    wide,
-)
+from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, ZERO
 
+# Made of vectors babc019b81095a33.
 # As many sums as leave registers for a weight and a number of the row: 12 of 16 with AVX2, 24 of 32 with AVX-512 or NEON.
 _WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 ROWS = 12 if _WIDE else 6
@@ -45,18 +34,18 @@ COLUMNS = 2 * LANES if _WIDE else LANES
 _VECTORS = COLUMNS // LANES
 _INPUTS = 4
 _LINE, _FOUR, _ZERO = np.int64(LINE), np.int64(4), np.int64(0)
-_SOON = 8 << 20
+_MOST_PREFETCHED = 8 << 20
 
 
-def panels(weight: torch.Tensor) -> torch.Tensor:
+def packed(weight: torch.Tensor) -> torch.Tensor:
     """Weights [inputs, outputs] in the order in which they are multiplied with: [panels, inputs, columns], zeros at the end."""
     inputs, outputs = weight.shape
     whole = torch.nn.functional.pad(weight, (0, -outputs % COLUMNS))
     return whole.view(inputs, -1, COLUMNS).transpose(0, 1).contiguous()
 
 
-def columns(held: torch.Tensor, start: int, end: int) -> torch.Tensor:
-    """The weights [inputs, end - start] of some outputs, of :func:`panels`."""
+def unpacked(held: torch.Tensor, start: int, end: int) -> torch.Tensor:
+    """The weights [inputs, end - start] of some outputs, of :func:`packed`."""
     first, last = start // COLUMNS, -(-end // COLUMNS)
     found = held[first:last].transpose(0, 1).reshape(held.shape[1], -1)
     return found[:, start - first * COLUMNS : end - first * COLUMNS]
@@ -65,39 +54,39 @@ def columns(held: torch.Tensor, start: int, end: int) -> torch.Tensor:
 def _sums(builder: Any, kind: Any, rows: list[Any], inputs: Any, panel: Any, asked: list[Any]) -> list[Any]:
     """Vectors [rows, vectors of a panel] of the rows' products, of their addresses; ``asked`` as in :func:`_multiply`."""
     size = kind.bitwidth // 8
-    following, step, many, soon, lines = asked
+    following, step, many, reads, lines = asked
 
     def one(place: Any, more: int, sums: list[Any]) -> list[Any]:
         """With the weights of input ``place + more``."""
         line = builder.add(panel, builder.mul(place, LONG(COLUMNS * size)))
         weights = [
-            wide(builder, kind, builder.add(line, LONG((more * COLUMNS + vector * LANES) * size)))
+            vectors.widen(builder, kind, builder.add(line, LONG((more * COLUMNS + vector * LANES) * size)))
             for vector in range(_VECTORS)
         ]
         made: list[Any] = []
         for row in rows:
             address = builder.add(builder.add(row, builder.mul(place, LONG(4))), LONG(4 * more))
-            factor = spread(builder, at(builder, address, FLOAT))
-            made += [add_product(builder, factor, weight, sums[len(made) + n]) for n, weight in enumerate(weights)]
+            factor = vectors.broadcast(builder, vectors.load(builder, address, FLOAT))
+            made += [vectors.fma(builder, factor, weight, sums[len(made) + n]) for n, weight in enumerate(weights)]
         return made
 
     def four(number: Any, sums: list[Any]) -> list[Any]:
         with builder.if_then(builder.icmp_signed("<", number, many)):
             ahead = builder.add(following, builder.mul(number, step))
-            ask_for(builder, ahead, 2)
+            vectors.prefetch(builder, ahead, 2)
             for line in range(1, _INPUTS * COLUMNS * size // LINE):
                 with builder.if_then(builder.icmp_signed(">", step, LONG(LINE * line))):
-                    ask_for(builder, builder.add(ahead, LONG(LINE * line)), 2)
+                    vectors.prefetch(builder, builder.add(ahead, LONG(LINE * line)), 2)
         with builder.if_then(builder.icmp_signed("<", number, lines)):
-            ask_for(builder, builder.add(soon, builder.mul(number, LONG(LINE))), 2)
+            vectors.prefetch(builder, builder.add(reads, builder.mul(number, LONG(LINE))), 2)
         for more in range(_INPUTS):
             sums = one(builder.mul(number, LONG(_INPUTS)), more, sums)
         return sums
 
     rounds = builder.sdiv(inputs, LONG(_INPUTS))
     done = builder.mul(rounds, LONG(_INPUTS))
-    sums = repeat(builder, rounds, [NOTHING] * (len(rows) * _VECTORS), four)
-    return repeat(builder, builder.sub(inputs, done), sums, lambda n, sums: one(builder.add(done, n), 0, sums))
+    sums = vectors.loop(builder, rounds, [ZERO] * (len(rows) * _VECTORS), four)
+    return vectors.loop(builder, builder.sub(inputs, done), sums, lambda n, sums: one(builder.add(done, n), 0, sums))
 
 
 @intrinsic
@@ -113,7 +102,7 @@ def _multiply(
     _next: Any,
     _step: Any,
     _asked: Any,
-    _soon: Any,
+    _reads: Any,
     _lines: Any,
 ) -> Any:
     """Writes the products of 1 to :data:`ROWS` rows with a panel.
@@ -126,11 +115,11 @@ def _multiply(
         panel: address of [inputs, columns].
         out: address of the first row's outputs.
         width: bytes from one row's outputs to the next one's.
-        next: where memory is asked for.
-        step: how much of it in each round of four inputs: bytes, some lines.
-        asked: in how many rounds.
-        soon: where a line of other memory is asked for,
-        lines: in that many rounds.
+        next: address of the panel's part that is prefetched,
+        step: so many bytes of it, some lines, in each round of four inputs,
+        asked: for so many rounds.
+        reads: address of other memory, of which a line is prefetched
+        lines: in each of so many rounds.
     """
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -145,7 +134,7 @@ def _multiply(
             for place, one in enumerate(_sums(builder, like.dtype, each, inputs, panel, asked)):
                 row, vector = divmod(place, _VECTORS)
                 address = builder.add(out, builder.mul(width, LONG(row)))
-                keep(builder, one, builder.add(address, LONG(4 * LANES * vector)))
+                vectors.store(builder, one, builder.add(address, LONG(4 * LANES * vector)))
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -160,14 +149,14 @@ def _lines(count: Any) -> Any:
 
 
 @njit(**OPTIONS)
-def multiply(x: Any, weights: Any, like: Any, soon: Any, out: Any, start: Any, stop: Any) -> None:
+def multiply(x: Any, weights: Any, like: Any, reads: Any, out: Any, start: Any, stop: Any) -> None:
     """Writes the products of rows with some panels of weights.
 
     Args:
         x: [rows, inputs].
-        weights: address of :func:`panels`.
+        weights: address of :func:`packed`.
         like: an array of their type: float32, uint16 for the bits of bfloat16, int8.
-        soon: [n, 2], addresses and bytes of what will be read next; the first 8 MiB of it are asked for.
+        reads: [n, 2], addresses and bytes of what will be read next; its first 8 MiB are prefetched.
         out: [rows, outputs].
         start, stop: the panels.
     """
@@ -176,17 +165,16 @@ def multiply(x: Any, weights: Any, like: Any, soon: Any, out: Any, start: Any, s
         return
     blocks, width = (rows + ROWS - 1) // ROWS, _FOUR * outputs
     panel = inputs * COLUMNS * np.int64(like.itemsize)
-    rounds = max(inputs // _INPUTS, 1)
     part = _lines((panel + blocks - 1) // blocks)
     rounds = max(inputs // _INPUTS, 1)
     step = _lines((part + rounds - 1) // rounds)
     asked = part // step
     wanted: Any = _ZERO
-    for number in range(len(soon)):
-        wanted += soon[number, 1]
-    wanted = min(wanted, _SOON)
+    for number in range(len(reads)):
+        wanted += reads[number, 1]
+    wanted = min(wanted, _MOST_PREFETCHED)
     calls = (stop - start) * blocks
-    share = _lines(wanted // max(calls - len(soon), 1) + 1) if wanted else _ZERO
+    share = _lines(wanted // max(calls - len(reads), 1) + 1) if wanted else _ZERO
     lines = min(share // _LINE, rounds)
     number, place = 0, _ZERO
     spare = np.empty((ROWS, COLUMNS if outputs % COLUMNS else 0), np.float32)
@@ -194,9 +182,9 @@ def multiply(x: Any, weights: Any, like: Any, soon: Any, out: Any, start: Any, s
         left, here = at_panel * COLUMNS, weights + at_panel * panel
         for block in range(blocks):
             first, last = rows * block // blocks, rows * (block + 1) // blocks
-            while number < len(soon) and place >= soon[number, 1]:
+            while number < len(reads) and place >= reads[number, 1]:
                 number, place = number + 1, _ZERO
-            ask = soon[number, 0] + place if number < len(soon) else here
+            ask = reads[number, 0] + place if number < len(reads) else here
             place += share
             row = x.ctypes.data + _FOUR * first * inputs
             after = here + panel + block * part

@@ -154,27 +154,14 @@ class Deltas:
                 before = self._reads.get(key)
                 self._reads[key] = found if before is None else np.concatenate((before, found))
 
-    def soon(self, layer: int, group: str) -> Any:
+    def reads(self, layer: int, group: str) -> Any:
         """[n, 2]: addresses and bytes of the factors that :meth:`add` will read."""
         return self._reads.get((layer, group), _NOTHING)
 
     def add(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor) -> None:
         """Changes each row of ``y`` [rows, outputs], in place, as its adapter does for its input ``x`` [rows, inputs]."""
-        rows, made = x.numpy(), y.numpy()
         for one in self._groups:
-            block = one.layout.blocks.get((layer, group))
-            if block is None:
-                continue
-            place = (one.layout.start, block.offset, one.layout.rank)
-            like, columns = LIKE[one.layout.precision], block.columns
-
-            def some(first: int, last: int, one: _Group = one, place: Any = place, rest: Any = (columns, like)) -> None:
-                middle = np.empty((one.most, _MOST_SITES * one.layout.rank), dtype=np.float32)
-                adapters = (one.addresses[first:last], one.starts[first : last + 1], one.rows)
-                change(rows, made, *adapters, place, rest[0], middle, rest[1])
-
-            factors = one.layout.rank * (x.shape[1] + y.shape[1])
-            self._team.share(len(one.addresses), some, len(one.rows) * factors)
+            one.add(layer, group, x, y, self._team)
 
 
 @dataclass(frozen=True)
@@ -194,6 +181,20 @@ class _Group:
         found[:, :, 0] = places[:, :1] + self.addresses
         found[:, :, 1] = places[:, 1:]
         return dict(zip(self.layout.blocks, found, strict=True))
+
+    def add(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor, team: Team) -> None:
+        """As :meth:`Deltas.add`, for these adapters."""
+        block, rank = self.layout.blocks.get((layer, group)), self.layout.rank
+        if block is None:
+            return
+        rows, made, like = x.numpy(), y.numpy(), LIKE[self.layout.precision]
+        place, ups = (self.layout.start, block.offset, rank), block.columns
+
+        def some(first: int, last: int) -> None:
+            adapters = (self.addresses[first:last], self.starts[first : last + 1], self.rows)
+            change(rows, made, *adapters, place, ups, np.empty((self.most, _MOST_SITES * rank), np.float32), like)
+
+        team.share(len(self.addresses), some, len(self.rows) * rank * (x.shape[1] + y.shape[1]))
 
     @classmethod
     def of(cls, layout: Layout, by_adapter: dict[Resident, list[int]]) -> _Group:

@@ -80,6 +80,10 @@ class EngineLimits:
             raise InputError(f"weights is {self.weights!r}; it must be float32 or int8")
         if self.decoder not in ("auto", "compiled", "torch"):
             raise InputError(f"decoder is {self.decoder!r}; it must be auto, compiled or torch")
+        if self.threads > 1 and self.decoder == "torch":
+            raise InputError(
+                f"threads is {self.threads}; they are the compiled decoder's, and the decoder is torch: leave them out"
+            )
         if self.entry_bytes > self.adapter_bytes:
             raise InputError(
                 f"entry_bytes is {self.entry_bytes}, above adapter_bytes, {self.adapter_bytes}: one adapter must fit"

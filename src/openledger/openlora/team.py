@@ -1,4 +1,7 @@
-"""Threads that share the work of a turn. Each does whole rows or whole columns, so their number changes no bit."""
+"""A team of threads, as OpenMP calls those that share a loop, for the work of a turn.
+
+Each does whole rows or whole columns, so their number changes no bit.
+"""
 
 from __future__ import annotations
 

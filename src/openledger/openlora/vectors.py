@@ -1,8 +1,9 @@
 """Vectors of sixteen float32 numbers, written out in LLVM's own types for the compiled loops that do most of the work.
 
 LLVM's vectoriser may order a sum as it likes, and differently on each kind of processor. What is built of these is ordered the
-same everywhere: a processor with shorter vectors takes several of them for one. All functions but :data:`OPTIONS` write
-instructions to a builder; addresses are 64-bit integers.
+same everywhere: a processor with shorter vectors takes several of them for one. The functions write instructions to a builder;
+addresses are 64-bit integers. Numba keeps compiled loops until the file that they stand in changes, and does not see that this
+one did: each such file therefore names the digest of this one (``tests/openlora/test_vectors.py``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -25,22 +27,22 @@ OPTIONS: dict[str, Any] = {
 LANES = 16
 BYTE, HALF, WORD, LONG, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
-NOTHING = ir.Constant(VECTOR, [0.0] * LANES)
+ZERO = ir.Constant(VECTOR, [0.0] * LANES)
 
 
-def at(builder: Any, address: Any, kind: Any = VECTOR, align: int = 4) -> Any:
+def load(builder: Any, address: Any, kind: Any = VECTOR, align: int = 4) -> Any:
     """A load of ``kind`` from an address."""
     value = builder.load(builder.inttoptr(address, kind.as_pointer()))
     value.align = align
     return value
 
 
-def keep(builder: Any, vector: Any, address: Any) -> None:
+def store(builder: Any, vector: Any, address: Any) -> None:
     """Stores a vector."""
     builder.store(vector, builder.inttoptr(address, VECTOR.as_pointer())).align = 4
 
 
-def ask_for(builder: Any, address: Any, nearness: int = 3) -> None:
+def prefetch(builder: Any, address: Any, nearness: int = 3) -> None:
     """Has the cache line at an address, which may be any, read; processors do not look ahead over the end of a page.
 
     Args:
@@ -52,18 +54,18 @@ def ask_for(builder: Any, address: Any, nearness: int = 3) -> None:
     builder.call(function, [builder.inttoptr(address, byte), number(0), number(nearness), number(1)])
 
 
-def wide(builder: Any, kind: Any, address: Any) -> Any:
+def widen(builder: Any, kind: Any, address: Any) -> Any:
     """Sixteen numbers of a Numba type (float32, bfloat16 bits in uint16, int8 codes) as float32."""
     if kind == types.float32:
-        return at(builder, address)
+        return load(builder, address)
     words = ir.VectorType(WORD, LANES)
     if kind == types.uint16:
-        short = builder.zext(at(builder, address, ir.VectorType(HALF, LANES), 2), words)
+        short = builder.zext(load(builder, address, ir.VectorType(HALF, LANES), 2), words)
         return builder.bitcast(builder.shl(short, ir.Constant(words, [16] * LANES)), VECTOR)
-    return builder.sitofp(builder.sext(at(builder, address, ir.VectorType(BYTE, LANES), 1), words), VECTOR)
+    return builder.sitofp(builder.sext(load(builder, address, ir.VectorType(BYTE, LANES), 1), words), VECTOR)
 
 
-def add_product(builder: Any, left: Any, right: Any, total: Any) -> Any:
+def fma(builder: Any, left: Any, right: Any, total: Any) -> Any:
     """left * right + total, rounded once."""
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     return builder.call(
@@ -71,13 +73,13 @@ def add_product(builder: Any, left: Any, right: Any, total: Any) -> Any:
     )
 
 
-def spread(builder: Any, value: Any) -> Any:
+def broadcast(builder: Any, value: Any) -> Any:
     """A vector of one number sixteen times."""
     first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, WORD(0))
     return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(WORD, LANES), [0] * LANES))
 
 
-def total(builder: Any, vector: Any) -> Any:
+def horizontal_sum(builder: Any, vector: Any) -> Any:
     """The sum of sixteen numbers: halves are added until one is left."""
     count = LANES
     while count > 1:
@@ -92,7 +94,7 @@ def total(builder: Any, vector: Any) -> Any:
     return builder.extract_element(vector, WORD(0))
 
 
-def repeat(builder: Any, count: Any, carried: Sequence[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+def loop(builder: Any, count: Any, carried: Sequence[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
     """A loop of ``count`` times; ``body`` gets the number of the round and what was carried to it, and returns what goes on."""
     before, head = builder.block, builder.append_basic_block("head")
     inner, done = builder.append_basic_block("round"), builder.append_basic_block("done")
@@ -111,3 +113,30 @@ def repeat(builder: Any, count: Any, carried: Sequence[Any], body: Callable[[Any
     builder.branch(head)
     builder.position_at_end(done)
     return values
+
+
+def by_groups(builder: Any, count: Any, size: int, some: Callable[[int, Any], None]) -> None:
+    """``some(number, first)`` writes what is done with ``number`` of ``count`` things from ``first`` on: ``size``, then one."""
+    rounds = builder.sdiv(count, LONG(size))
+    done = builder.mul(rounds, LONG(size))
+
+    def group(number: Any, _carried: list[Any]) -> list[Any]:
+        some(size, builder.mul(number, LONG(size)))
+        return []
+
+    def single(number: Any, _carried: list[Any]) -> list[Any]:
+        some(1, builder.add(done, number))
+        return []
+
+    loop(builder, rounds, [], group)
+    loop(builder, builder.sub(count, done), [], single)
+
+
+@intrinsic
+def floats_at(_context: Any, _address: Any) -> Any:
+    """In compiled loops: a pointer to the float32 numbers at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.float32)(types.int64), generate

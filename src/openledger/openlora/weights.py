@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from openledger.openlora.memory import floats
-from openledger.openlora.product_kernel import COLUMNS, columns, multiply, panels, scale
+from openledger.openlora.product_kernel import COLUMNS, multiply, packed, scale, unpacked
 from openledger.openlora.shapes import DTYPES, LIKE, Precision
 from openledger.openlora.team import Team
 
@@ -26,7 +26,7 @@ class Linear:
     """Some linear layers with the same input.
 
     Args:
-        held: :func:`openledger.openlora.product_kernel.panels` of their weights.
+        held: :func:`openledger.openlora.product_kernel.packed` of their weights.
         precision: of them.
         scales: [outputs] of int8 codes; None for other weights.
         bias: [outputs]; None where no layer has one.
@@ -47,20 +47,20 @@ class Linear:
         self._bias = bias
         self._team = team
 
-    def times(self, x: torch.Tensor, out: torch.Tensor, soon: Any = _NOTHING) -> None:
-        """Writes their outputs for ``x`` [rows, input] to ``out`` [rows, outputs], and asks for memory that is read next.
+    def times(self, x: torch.Tensor, out: torch.Tensor, reads: Any = _NOTHING) -> None:
+        """Writes their outputs for ``x`` [rows, input] to ``out`` [rows, outputs], and prefetches what is read next.
 
         Args:
             x, out: contiguous.
-            soon: [n, 2], addresses and bytes.
+            reads: [n, 2], addresses and bytes of that.
         """
-        rows, made, weights, panels_in_all = x.numpy(), out.numpy(), self._held.data_ptr(), len(self._held)
+        rows, made, panels = x.numpy(), out.numpy(), len(self._held)
 
         def some(first: int, last: int) -> None:
-            wanted = soon[len(soon) * first // panels_in_all : len(soon) * last // panels_in_all]
-            multiply(rows, weights, self._like, wanted, made, first, last)
+            part = reads[len(reads) * first // panels : len(reads) * last // panels]
+            multiply(rows, self._held.data_ptr(), self._like, part, made, first, last)
 
-        self._team.share(panels_in_all, some, len(rows) * self._held.numel())
+        self._team.share(panels, some, len(rows) * self._held.numel())
         if self._scales is not None:
             scale(out.numpy(), self._scales.numpy())
         if self._bias is not None:
@@ -68,7 +68,7 @@ class Linear:
 
     def part(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The weights [outputs, input] and the bias, if any, of some of the outputs; from any thread."""
-        weight = columns(self._held, start, end).float()
+        weight = unpacked(self._held, start, end).float()
         if self._scales is not None:
             weight = weight * self._scales[start:end]
         return weight.t(), None if self._bias is None else self._bias[start:end]
@@ -119,7 +119,7 @@ class Weights:
         for place, weight in _columns(linears):
             made = weight if scales is None else (weight / scales[place, None]).round()
             whole[:, place] = made.t().to(held.dtype)
-        held.copy_(panels(whole))
+        held.copy_(packed(whole))
         return Linear(held, self.precision, scales, bias, self._team)
 
 

@@ -20,25 +20,7 @@ if TYPE_CHECKING:
         VoucherRecord,
     )
 else:
-    __getattr__ = on_first_use(
-        __name__,
-        {
-            ".blobs": ["BlobStore", "token_in", "write_atomically"],
-            ".database": ["Database"],
-            ".tables": [
-                "AgentRunRecord",
-                "CheckpointRecord",
-                "CreditRecord",
-                "EventRecord",
-                "ModelRecord",
-                "PartyRecord",
-                "ReceiptRecord",
-                "StateRecord",
-                "VerdictRecord",
-                "VoucherRecord",
-            ],
-        },
-    )
+    __getattr__ = on_first_use(__name__, __file__)
 
 __all__ = [
     "AgentRunRecord",

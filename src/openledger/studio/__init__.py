@@ -20,37 +20,13 @@ if TYPE_CHECKING:
         ServedModel,
     )
     from openledger.studio.keys import ApiKey
-    from openledger.studio.mcp_server import McpServer
     from openledger.studio.mcp_servers import McpServers
+    from openledger.studio.mcp_settings import McpServer
     from openledger.studio.passages import MAX_LOOKED_UP, Passage
     from openledger.studio.retrieval import Retriever
     from openledger.studio.store import DatabaseReceiptStore, DatabaseVoucherStore
 else:
-    __getattr__ = on_first_use(
-        __name__,
-        {
-            "openledger.openlora": ["Piece", "Sampling"],
-            ".agent_runs": ["AgentAnswer", "ModelStep", "ToolStep"],
-            ".agent_service": ["AgentService"],
-            ".agents": ["AgentDefinition", "DeployedAgent", "read_definition"],
-            ".explanation": ["Explanation", "RecordInfluence", "RetrievedRecord", "VerbatimSpan"],
-            ".inference": [
-                "AgentReference",
-                "Answer",
-                "Entry",
-                "InferenceService",
-                "Prompt",
-                "ReceiptStore",
-                "ServedModel",
-            ],
-            ".keys": ["ApiKey"],
-            ".mcp_server": ["McpServer"],
-            ".mcp_servers": ["McpServers"],
-            ".passages": ["MAX_LOOKED_UP", "Passage"],
-            ".retrieval": ["Retriever"],
-            ".store": ["DatabaseReceiptStore", "DatabaseVoucherStore"],
-        },
-    )
+    __getattr__ = on_first_use(__name__, __file__)
 
 __all__ = [
     "MAX_LOOKED_UP",

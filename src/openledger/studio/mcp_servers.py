@@ -19,7 +19,7 @@ from mcp import Client, MCPError, StdioServerParameters, stdio_client
 
 from openledger.openlora import tool_grammar
 from openledger.primitives import InputError, NotFoundError, OpenLedgerError
-from openledger.studio.mcp_server import McpServer
+from openledger.studio.mcp_settings import McpServer
 
 _T = TypeVar("_T")
 _LISTING_SECONDS = 60.0
