@@ -88,7 +88,7 @@ def _datanet(datanet: dict[str, Any], slashed: list[dict[str, Any]]) -> None:
     planted = datanet["planted"]
     console.print(
         f"\n{datanet['accepted']} of {datanet['submitted']} records accepted; reviewers caught [bold]{planted['caught']} of "
-        f"{planted['rows']}[/] planted bad rows, not knowing who sent what. {len(slashed)} bonds slashed. "
+        f"{planted['rows']}[/] planted bad rows, not knowing who sent what. {len(slashed)} {'bond' if len(slashed) == 1 else 'bonds'} slashed. "
         f"Version root [dim]{short_hash(datanet['version_root'])}[/]"
     )
     shown = table("", "rejected", "why")
