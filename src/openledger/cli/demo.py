@@ -86,9 +86,10 @@ def _datanet(datanet: dict[str, Any], slashed: list[dict[str, Any]]) -> None:
                      open_amount(int(row["bond"])), f"[red]{open_amount(lost)}[/]" if lost else "—")  # fmt: skip
     console.print(rows)
     planted = datanet["planted"]
+    bonds = "1 bond" if len(slashed) == 1 else f"{len(slashed)} bonds"
     console.print(
         f"\n{datanet['accepted']} of {datanet['submitted']} records accepted; reviewers caught [bold]{planted['caught']} of "
-        f"{planted['rows']}[/] planted bad rows, not knowing who sent what. {len(slashed)} {'bond' if len(slashed) == 1 else 'bonds'} slashed. "
+        f"{planted['rows']}[/] planted bad rows, not knowing who sent what. {bonds} slashed. "
         f"Version root [dim]{short_hash(datanet['version_root'])}[/]"
     )
     shown = table("", "rejected", "why")

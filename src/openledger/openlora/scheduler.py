@@ -74,8 +74,9 @@ class EngineLimits:
 
     def __post_init__(self) -> None:
         for name in ("batch", "chunk", "kv_bytes", "slot", "threads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1")
         if self.weights not in ("float32", "int8"):
             raise InputError(f"weights is {self.weights!r}; it must be float32 or int8")
         if self.decoder not in ("auto", "compiled", "torch"):
