@@ -59,7 +59,7 @@ def test_rows_are_changed_as_the_factors_say_and_alike_alone_and_in_company(
         x, width = torch.randn(5, size.site(sites[0])[0]), sum(size.site(site)[1] for site in sites)
         y = torch.randn(5, width)
         found = y.clone()
-        Deltas(used, ALONE).add(0, group, x, found)
+        Deltas(used).add(0, group, x, found, ALONE)
         right = y.double()
         for adapter, first, last in used:
             kept, column = unpack(adapter.flat, adapter.layout), 0
@@ -74,7 +74,7 @@ def test_rows_are_changed_as_the_factors_say_and_alike_alone_and_in_company(
         assert torch.equal(found[[2, 4]], y[[2, 4]])
         for row, adapter in ((0, adapters[0]), (1, adapters[0]), (3, adapters[1])):
             alone = y[row : row + 1].clone()
-            Deltas([(adapter, 0, 1)], ALONE).add(0, group, x[row : row + 1].contiguous(), alone)
+            Deltas([(adapter, 0, 1)]).add(0, group, x[row : row + 1].contiguous(), alone, ALONE)
             assert torch.equal(alone[0], found[row])
 
 
@@ -95,7 +95,33 @@ def test_what_is_not_changed_keeps_its_bits() -> None:
     layout = Layout(size, 4, ("v",))
     y = torch.randn(3, 3 * 64)
     found = y.clone()
-    Deltas([(Resident(b"", layout, pack(only, layout)), 1, 2)], ALONE).add(0, "attention", torch.randn(3, 64), found)
+    used = [(Resident(b"", layout, pack(only, layout)), 1, 2)]
+    Deltas(used).add(0, "attention", torch.randn(3, 64), found, ALONE)
     assert torch.equal(found[:, :128], y[:, :128])
     assert torch.equal(found[[0, 2]], y[[0, 2]])
     assert not torch.equal(found[1, 128:], y[1, 128:])
+
+
+def test_adapters_of_several_layouts_change_a_turn_together() -> None:
+    size = Dimensions(layers=1, hidden=64, heads=2, kv_heads=2, head_size=32, feed_forward=96, vocabulary=8)
+    adapters = [
+        resident(factors(size, rank, rank, affine=affine), size, precision, affine=affine)
+        for rank, precision, affine in (
+            (3, "float32", True),
+            (8, "bfloat16", False),
+            (6, "int8", False),
+            (4, "float32", False),
+        )
+    ]
+    used = [(adapter, 2 * number, 2 * number + 2) for number, adapter in enumerate(adapters)]
+    for group in ("attention", "output", "gate_up", "down"):
+        sites = GROUPS[group]
+        x = torch.randn(9, size.site(sites[0])[0])
+        y = torch.randn(9, sum(size.site(site)[1] for site in sites))
+        together, apart = y.clone(), y.clone()
+        Deltas(used).add(0, group, x, together, ALONE)
+        for one in used:
+            Deltas([one]).add(0, group, x, apart, ALONE)
+        assert torch.equal(together, apart)
+        assert torch.equal(together[8], y[8])
+        assert not any(torch.equal(together[row], y[row]) for row in range(8))

@@ -140,12 +140,29 @@ def test_any_number_of_threads_gives_the_same_bits(
     assert torch.equal(*found)
 
 
+@pytest.mark.parametrize("name", ["llama", "mistral with a window", "qwen 3"])
+def test_a_prompt_gives_the_same_bits_however_it_is_cut(name: str, tmp_path: Path) -> None:
+    base = random_base(name)
+    decoder = Decoder(base.model)
+    random_adapter(base, tmp_path / "peft")
+    adapter = resident(store(tmp_path, decoder).take(tmp_path / "peft"))
+    found = []
+    for cut in (75, 1, 7, 32, 74):
+        cache, start = decoder.new_cache(128), 0
+        while start < len(PROMPT):
+            tokens = tuple(PROMPT[start : start + cut])
+            logits = decoder.run([Chunk(tokens, start, cache, adapter)])
+            start += cut
+        found.append(logits.clone())
+    assert all(torch.equal(one, found[0]) for one in found)
+
+
 def test_what_fails_in_another_thread_is_told() -> None:
-    def fail(first: int, _last: int) -> None:
-        if first:
+    def fail(part: int, _parts: int) -> None:
+        if part:
             raise InputError("no")
 
     two = team.Team(2)
     with pytest.raises(InputError, match="no"):
-        two.share(2, fail, 1 << 30)
+        two.share(fail, 1 << 30)
     two.close()

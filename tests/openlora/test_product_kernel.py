@@ -11,18 +11,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openledger.openlora.decoder import Decoder
-from openledger.openlora.product_kernel import ROWS, multiply, packed, scale, unpacked
+from openledger.openlora.product_kernel import ROWS, multiply, packed, unpacked
 from openledger.openlora.shapes import DTYPES, LIKE
 from openledger.openlora.team import Team
 from openledger.openlora.weights import Weights
 from tests.openlora.models import random_base
 
 NOTHING = np.empty((0, 2), dtype=np.int64)
+NONE = torch.empty(0)
 
 
-def product(x: torch.Tensor, weight: torch.Tensor, precision: Any, reads: Any = NOTHING) -> torch.Tensor:
+def product(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    precision: Any,
+    reads: Any = NOTHING,
+    affine: tuple[torch.Tensor, torch.Tensor] = (NONE, NONE),
+    parts: int = 1,
+) -> torch.Tensor:
     held, out = packed(weight), torch.full((len(x), weight.shape[1]), float("nan"))
-    multiply(x.numpy(), held.data_ptr(), LIKE[precision], reads, out.numpy(), 0, len(held))
+    numbers = tuple(one.numpy() for one in affine)
+    for part in range(parts):
+        some = (len(held) * part // parts, len(held) * (part + 1) // parts)
+        multiply(x.numpy(), held.data_ptr(), LIKE[precision], numbers, reads, out.numpy(), *some)
     return out
 
 
@@ -75,11 +86,16 @@ def test_no_rows_are_no_work() -> None:
     assert product(torch.empty(0, 8), torch.randn(8, 20), "float32").shape == (0, 20)
 
 
-def test_scales_are_those_of_the_outputs() -> None:
-    out, scales = torch.randn(3, 7), torch.rand(7)
-    right = out * scales
-    scale(out.numpy(), scales.numpy())
-    assert torch.equal(out, right)
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_products_are_scaled_and_then_moved_by_the_bias(parts: int) -> None:
+    x, weight, scales, bias = torch.randn(ROWS + 2, 9), torch.randn(9, 75), torch.rand(75), torch.randn(75)
+    plain = product(x, weight, "float32")
+    for affine, right in (
+        ((scales, NONE), plain * scales),
+        ((NONE, bias), plain + bias),
+        ((scales, bias), plain * scales + bias),
+    ):
+        assert torch.equal(product(x, weight, "float32", affine=affine, parts=parts), right)
 
 
 @pytest.mark.parametrize("name", ["llama", "llama with biases"])

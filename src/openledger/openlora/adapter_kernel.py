@@ -8,19 +8,42 @@ is the same on every processor and for every row, whatever else is in the batch.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
 from openledger.openlora import vectors
-from openledger.openlora.shapes import LINE, TILE_RANKS
+from openledger.openlora.shapes import LIKE, LINE, TILE_RANKS
 from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, WORD, ZERO, floats_at
 
-# Made of vectors babc019b81095a33.
+# Made of vectors 39121e0df296eb85.
 _RANKS, _LINE, _FOUR = np.int64(TILE_RANKS), np.int64(LINE), np.int64(4)
 _AHEAD = 2048
+_FLOAT32, _BFLOAT16, _INT8 = LIKE.values()
+
+
+class Changes(NamedTuple):
+    """What the adapters of a turn change, by layout.
+
+    Attributes:
+        adapters: [n], addresses of flat adapters, those of one layout after each other.
+        starts: [n + 1], where each one's rows begin in ``rows``.
+        rows: the rows that have an adapter.
+        layouts: [layouts, 6]: its first adapter, the one after its last, its precision's place in
+            :data:`openledger.openlora.shapes.LIKE`, its rank, floats before its factors, the most rows of one of its adapters.
+        blocks: [layouts, layers + 1, groups, 4]: where A stands among the factors or -1, bytes of A and B together, and the
+            first of ``ups`` and the one after the last.
+        ups: [all sites, 5], :attr:`openledger.openlora.shapes.Block.columns`.
+    """
+
+    adapters: Any
+    starts: Any
+    rows: Any
+    layouts: Any
+    blocks: Any
+    ups: Any
 
 
 def _parts(builder: Any, kind: Any, number: Any, row: Any, tiles: Any) -> Any:
@@ -55,9 +78,8 @@ def _shrink(_context: Any, like: Any, _row: Any, _tiles: Any, _count: Any, _midd
                     sums[rank] = vectors.fma(builder, x, vectors.widen(builder, like.dtype, address), sums[rank])
             return sums
 
-        for rank, one in enumerate(vectors.loop(builder, count, [ZERO] * TILE_RANKS, body)):
-            place = builder.inttoptr(builder.add(middle, LONG(4 * rank)), FLOAT.as_pointer())
-            builder.store(vectors.horizontal_sum(builder, one), place)
+        sums = vectors.loop(builder, count, [ZERO] * TILE_RANKS, body)
+        vectors.horizontal_sums(builder, [vectors.halved(builder, one) for one in sums], middle)
         return context.get_dummy_value()
 
     return types.void(like, types.int64, types.int64, types.int64, types.int64), generate
@@ -113,17 +135,14 @@ def _widened(_context: Any, value: Any) -> Any:
 
 
 @njit(**OPTIONS)
-def change(x: Any, y: Any, adapters: Any, starts: Any, rows: Any, place: Any, ups: Any, middle: Any, like: Any) -> None:
-    """Changes rows of ``y`` by what their adapters make of ``x``: for each of the ups, gain * y + shift + x Aᵀ B.
+def _change(
+    x: Any, y: Any, adapters: Any, starts: Any, rows: Any, place: Any, ups: Any, middle: Any, like: Any
+) -> None:
+    """As :func:`change`, for adapters of one layout.
 
     Args:
-        x: [all rows, inputs].
-        y: [all rows, outputs], changed in place.
-        adapters: [n], addresses of flat adapters of one layout.
-        starts: [n + 1], where each one's rows begin in ``rows``.
-        rows: the rows that have an adapter.
+        x, y, adapters, starts, rows, ups: as there.
         place: (floats before the factors, offset of A among them, rank, a multiple of four).
-        ups: [sites, 5], :attr:`openledger.openlora.shapes.Block.columns`.
         middle: room for [most rows of one adapter, sites * rank].
         like: an array of the factors' type: float32, uint16 for the bits of bfloat16, int8.
     """
@@ -170,3 +189,47 @@ def change(x: Any, y: Any, adapters: Any, starts: Any, rows: Any, place: Any, up
                     for k in range(outputs - done):
                         for r in range(_RANKS):
                             out[done + k] += made[r] * _widened(rest[r, k])
+
+
+@njit(**OPTIONS)
+def change(x: Any, y: Any, changes: Any, layer: Any, group: Any, part: Any, parts: Any) -> None:
+    """Changes rows of ``y`` by what their adapters make of ``x``: for each site of a group, gain * y + shift + x Aᵀ B.
+
+    Args:
+        x: [all rows, inputs].
+        y: [all rows, outputs], changed in place.
+        changes: :class:`Changes`.
+        layer, group: by their numbers.
+        part: which part of the adapters, of so many
+        parts: of them.
+    """
+    for number in range(len(changes.layouts)):
+        begin, end, precision, rank, start, most = changes.layouts[number]
+        offset, _, first_up, last_up = changes.blocks[number, layer, group]
+        first, last = begin + (end - begin) * part // parts, begin + (end - begin) * (part + 1) // parts
+        if offset < 0 or first == last:
+            continue
+        ups, place = changes.ups[first_up:last_up], (start, offset, rank)
+        adapters, starts, rows = changes.adapters[first:last], changes.starts[first : last + 1], changes.rows
+        middle = np.empty((most, len(ups) * rank), np.float32)
+        if precision == 0:
+            _change(x, y, adapters, starts, rows, place, ups, middle, _FLOAT32)
+        elif precision == 1:
+            _change(x, y, adapters, starts, rows, place, ups, middle, _BFLOAT16)
+        else:
+            _change(x, y, adapters, starts, rows, place, ups, middle, _INT8)
+
+
+@njit(**OPTIONS)
+def reads(changes: Any, layer: Any, group: Any, found: Any) -> Any:
+    """Writes the address and bytes of the factors that :func:`change` will read to ``found`` [adapters, 2]; returns how many."""
+    count = 0
+    for number in range(len(changes.layouts)):
+        begin, end, precision, _, start, _ = changes.layouts[number]
+        offset, size = changes.blocks[number, layer, group, 0], _FOUR >> precision
+        if offset >= 0:
+            for adapter in range(begin, end):
+                found[count, 0] = changes.adapters[adapter] + _FOUR * start + size * offset
+                found[count, 1] = changes.blocks[number, layer, group, 1]
+                count += 1
+    return count

@@ -10,54 +10,69 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
 from openledger.openlora import vectors
-from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, ZERO, floats_at
+from openledger.openlora.shapes import LINE
+from openledger.openlora.vectors import EIGHT, FLOAT, LANES, LONG, OPTIONS, floats_at
 
-# Made of vectors babc019b81095a33.
+# Made of vectors 39121e0df296eb85.
 _FLOAT = np.float32
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _FLOAT(1.4426950408889634), _FLOAT(0.693359375), _FLOAT(-2.12194440e-4)
 _EXP = tuple(
     _FLOAT(one) for one in (1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
 )
 _FOUR = np.int64(4)
-_KEYS, _VECTORS = 4, 4
+_KEYS, _EIGHT, _VECTORS = 8, 8, 4
+_KEYS_TOGETHER = 64
+TOGETHER = 8
+"""Rows of a request that are attended for together."""
 _LEAST, _MOST, _ZERO, _HALF, _ONE = _FLOAT(-87), _FLOAT(88), _FLOAT(0), _FLOAT(0.5), _FLOAT(1)
 
 
 @intrinsic
 def _scores(_context: Any, _query: Any, _keys: Any, _count: Any, _size: Any, _following: Any, _out: Any) -> Any:
-    """Writes a query's products with some keys that follow each other, over as many vectors as their size holds.
+    """Writes a query's products with some keys that follow each other, over as many vectors of eight as their size holds.
 
     Args:
         query, keys, out: addresses.
         count: of the keys.
         size: of each.
-        following: address of as many vectors, which are prefetched.
+        following: address of as many vectors, which are prefetched; 0 for none.
     """
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         query, keys, count, size, following, out = arguments
-        row, whole = builder.mul(size, LONG(4)), builder.sdiv(size, LONG(LANES))
+        row, whole = builder.mul(size, LONG(4)), builder.sdiv(size, LONG(_EIGHT))
 
         def some(number: int, first: Any) -> None:
             """The products with ``number`` keys."""
             start = builder.mul(first, row)
 
-            def vector(place: Any, sums: list[Any]) -> list[Any]:
-                offset = builder.mul(place, LONG(4 * LANES))
-                held, made = vectors.load(builder, builder.add(query, offset)), []
+            def eight(place: Any, sums: list[Any]) -> list[Any]:
+                offset = builder.mul(place, LONG(4 * _EIGHT))
+                held, made = vectors.load(builder, builder.add(query, offset), EIGHT), []
                 for key, one in enumerate(sums):
                     there = builder.add(builder.add(start, builder.mul(row, LONG(key))), offset)
-                    vectors.prefetch(builder, builder.add(following, there))
-                    made.append(vectors.fma(builder, held, vectors.load(builder, builder.add(keys, there)), one))
+                    value = vectors.load(builder, builder.add(keys, there), EIGHT)
+                    made.append(vectors.fma(builder, held, value, one))
                 return made
 
-            for key, one in enumerate(vectors.loop(builder, whole, [ZERO] * number, vector)):
-                place = builder.add(out, builder.mul(builder.add(first, LONG(key)), LONG(4)))
-                builder.store(vectors.horizontal_sum(builder, one), builder.inttoptr(place, FLOAT.as_pointer()))
+            def line(place: Any, _carried: list[Any]) -> list[Any]:
+                vectors.prefetch(builder, builder.add(ahead, builder.mul(place, LONG(LINE))))
+                return []
+
+            with builder.if_then(builder.icmp_signed("!=", following, LONG(0))):
+                ahead = builder.add(following, start)
+                vectors.loop(builder, builder.sdiv(builder.mul(row, LONG(number)), LONG(LINE)), [], line)
+            sums = vectors.loop(builder, whole, [ir.Constant(EIGHT, [0.0] * _EIGHT)] * number, eight)
+            place = builder.add(out, builder.mul(first, LONG(4)))
+            if number == _KEYS:
+                vectors.horizontal_sums(builder, sums, place)
+            else:
+                builder.store(vectors.horizontal_sum(builder, *sums), builder.inttoptr(place, FLOAT.as_pointer()))
 
         vectors.by_groups(builder, count, _KEYS, some)
         return context.get_dummy_value()
@@ -67,11 +82,11 @@ def _scores(_context: Any, _query: Any, _keys: Any, _count: Any, _size: Any, _fo
 
 @intrinsic
 def _mix(_context: Any, _weights: Any, _values: Any, _count: Any, _size: Any, _following: Any, _out: Any) -> Any:
-    """Writes the sum of some values that follow each other times their weights; the arguments are as of :func:`_scores`."""
+    """Adds to ``out`` some values that follow each other times their weights; the arguments are as of :func:`_scores`."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         weights, values, count, size, following, out = arguments
-        row = builder.mul(size, LONG(4))
+        row, asked = builder.mul(size, LONG(4)), builder.icmp_signed("!=", following, LONG(0))
 
         def some(number: int, first: Any) -> None:
             """``number`` vectors of the sum, from vector ``first`` on."""
@@ -83,12 +98,15 @@ def _mix(_context: Any, _weights: Any, _values: Any, _count: Any, _size: Any, _f
                 start, made = builder.add(builder.mul(place, row), offset), []
                 for vector, one in enumerate(sums):
                     there = builder.add(start, LONG(4 * LANES * vector))
-                    vectors.prefetch(builder, builder.add(following, there))
+                    with builder.if_then(asked):
+                        vectors.prefetch(builder, builder.add(following, there))
                     made.append(vectors.fma(builder, weight, vectors.load(builder, builder.add(values, there)), one))
                 return made
 
-            for vector, one in enumerate(vectors.loop(builder, count, [ZERO] * number, value)):
-                vectors.store(builder, one, builder.add(builder.add(out, offset), LONG(4 * LANES * vector)))
+            places = [builder.add(builder.add(out, offset), LONG(4 * LANES * vector)) for vector in range(number)]
+            before = [vectors.load(builder, place) for place in places]
+            for one, place in zip(vectors.loop(builder, count, before, value), places, strict=True):
+                vectors.store(builder, one, place)
 
         vectors.by_groups(builder, builder.sdiv(size, LONG(LANES)), _VECTORS, some)
         return context.get_dummy_value()
@@ -168,59 +186,101 @@ def rotate(qkv: Any, cos: Any, sin: Any, positions: Any, norms: Any, epsilon: An
 
 
 @njit(**OPTIONS)
-def attend(qkv: Any, caches: Any, lengths: Any, positions: Any, layer: Any, window: Any, shape: Any, out: Any) -> None:
-    """Keeps each row's keys and values, and attends to all of its own that it sees.
+def attend(
+    qkv: Any,
+    pieces: Any,
+    positions: Any,
+    layer: Any,
+    window: Any,
+    shape: Any,
+    weights: Any,
+    out: Any,
+    first: Any,
+    last: Any,
+) -> None:
+    """Keeps each row's keys and values, and attends to all of its request that it sees.
+
+    Rows of one request are taken together, and so are the heads that share keys, so that these are read from a near cache; a
+    row's sums do not depend on it.
 
     Args:
         qkv: [rows, heads + 2 kv heads, size], rotated.
-        caches: [rows], addresses of [layers, 2, kv heads, length, size].
-        lengths: [rows], of the caches.
+        pieces: [requests, 4]: the address of a request's [layers, 2, kv heads, length, size], its length, its first row and the
+            one after its last; these rows follow each other.
         positions: [rows], where each stands.
         layer: its number.
         window: how many keys are seen; 0 for all.
         shape: (heads, kv heads).
+        weights: room for [:data:`TOGETHER` * heads of one kv head, the longest context].
         out: [rows, heads, size].
+        first, last: which of the [requests, kv heads], counted through.
     """
     heads, kv_heads = shape
     size = np.int64(out.shape[2])
-    group, whole = heads // kv_heads, size // LANES * LANES
+    group, summed, whole = heads // kv_heads, size // _EIGHT * _EIGHT, size // LANES * LANES
     scale = _ONE / np.sqrt(_FLOAT(size))
-    longest = 0
-    for row in range(len(caches)):
-        longest = max(longest, positions[row] + 1)
-    weights = np.empty(longest, np.float32)
-    for row in range(len(caches)):
-        at, length = positions[row], lengths[row]
+    for unit in range(first, last):
+        cache, length, begin, end = pieces[unit // kv_heads]
+        number = unit % kv_heads
         head_bytes = _FOUR * length * size
-        place = caches[row] + 2 * layer * kv_heads * head_bytes
-        kv = carray(floats_at(place), (2, kv_heads, length, size))
-        first = max(0, at + 1 - window) if window else 0
-        count, start = at + 1 - first, _FOUR * first * size
-        for number in range(kv_heads):
+        keys_at = cache + (2 * layer * kv_heads + number) * head_bytes
+        values_at = keys_at + kv_heads * head_bytes
+        keys, values = carray(floats_at(keys_at), (length, size)), carray(floats_at(values_at), (length, size))
+        for row in range(begin, end):
             for k in range(size):
-                kv[0, number, at, k] = qkv[row, heads + number, k]
-                kv[1, number, at, k] = qkv[row, heads + kv_heads + number, k]
-        for number in range(heads):
-            query, written = qkv[row, number], out[row, number]
-            keys, values = kv[0, number // group], kv[1, number // group]
-            here = place + number // group * head_bytes + start
-            beside, after = here + kv_heads * head_bytes, place + (number + 1) // group * head_bytes + start
-            _scores(query.ctypes.data, here, count, size, beside, weights.ctypes.data)
-            for k in range(whole, size):
-                for t in range(count):
-                    weights[t] += query[k] * keys[first + t, k]
-            top = -_FLOAT(np.inf)
-            for t in range(count):
-                weights[t] *= scale
-                top = max(top, weights[t])
-            share = _ZERO
-            for t in range(count):
-                weights[t] = _exp(weights[t] - top)
-                share += weights[t]
-            _mix(weights.ctypes.data, beside, count, size, after, written.ctypes.data)
-            for k in range(whole, size):
-                written[k] = _ZERO
-                for t in range(count):
-                    written[k] += weights[t] * values[first + t, k]
-            for k in range(size):
-                written[k] /= share
+                keys[positions[row], k] = qkv[row, heads + number, k]
+                values[positions[row], k] = qkv[row, heads + kv_heads + number, k]
+        for start in range(begin, end, TOGETHER):
+            stop = min(start + TOGETHER, end)
+            low = max(0, positions[start] + 1 - window) if window else 0
+            high = positions[stop - 1] + 1
+            step = _KEYS_TOGETHER if (stop - start) * group > 1 else high - low
+            for block in range(low, high, step):
+                for row in range(start, stop):
+                    left = max(block, positions[row] + 1 - window) if window else block
+                    count = min(block + step, positions[row] + 1) - left
+                    if count <= 0:
+                        continue
+                    here = keys_at + _FOUR * left * size
+                    beside = here + kv_heads * head_bytes
+                    for head in range(group):
+                        soon = beside if row == start and not head else np.int64(0)
+                        query = qkv[row, number * group + head]
+                        place = weights[(row - start) * group + head, left - low : left - low + count]
+                        _scores(query.ctypes.data, here, count, size, soon, place.ctypes.data)
+                        for k in range(summed, size):
+                            for t in range(count):
+                                place[t] += query[k] * keys[left + t, k]
+            for row in range(start, stop):
+                left = max(0, positions[row] + 1 - window) if window else 0
+                for head in range(group):
+                    place = weights[(row - start) * group + head, left - low : positions[row] + 1 - low]
+                    top = -_FLOAT(np.inf)
+                    for t in range(len(place)):
+                        place[t] *= scale
+                        top = max(top, place[t])
+                    share = _ZERO
+                    for t in range(len(place)):
+                        place[t] = _exp(place[t] - top)
+                        share += place[t]
+                    share = _ONE / share
+                    for t in range(len(place)):
+                        place[t] *= share
+                    for k in range(size):
+                        out[row, number * group + head, k] = _ZERO
+            after = keys_at + head_bytes if number + 1 < kv_heads else np.int64(0)
+            for block in range(low, high, step):
+                for row in range(start, stop):
+                    left = max(block, positions[row] + 1 - window) if window else block
+                    count = min(block + step, positions[row] + 1) - left
+                    if count <= 0:
+                        continue
+                    offset = _FOUR * left * size
+                    for head in range(group):
+                        soon = after + offset if after and row == start and not head else np.int64(0)
+                        written = out[row, number * group + head]
+                        place = weights[(row - start) * group + head, left - low : left - low + count]
+                        _mix(place.ctypes.data, values_at + offset, count, size, soon, written.ctypes.data)
+                        for k in range(whole, size):
+                            for t in range(count):
+                                written[k] += place[t] * values[left + t, k]

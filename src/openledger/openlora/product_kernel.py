@@ -24,7 +24,7 @@ from openledger.openlora import vectors
 from openledger.openlora.shapes import LINE
 from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, ZERO
 
-# Made of vectors babc019b81095a33.
+# Made of vectors 39121e0df296eb85.
 # As many sums as leave registers for a weight and a number of the row: 12 of 16 with AVX2, 24 of 32 with AVX-512 or NEON.
 _WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 ROWS = 12 if _WIDE else 6
@@ -149,13 +149,14 @@ def _lines(count: Any) -> Any:
 
 
 @njit(**OPTIONS)
-def multiply(x: Any, weights: Any, like: Any, reads: Any, out: Any, start: Any, stop: Any) -> None:
-    """Writes the products of rows with some panels of weights.
+def multiply(x: Any, weights: Any, like: Any, affine: Any, reads: Any, out: Any, start: Any, stop: Any) -> None:
+    """Writes the products of rows with some panels of weights, times scales, plus a bias.
 
     Args:
         x: [rows, inputs].
         weights: address of :func:`packed`.
         like: an array of their type: float32, uint16 for the bits of bfloat16, int8.
+        affine: (scales [outputs], bias [outputs]); an empty one is left out.
         reads: [n, 2], addresses and bytes of what will be read next; its first 8 MiB are prefetched.
         out: [rows, outputs].
         start, stop: the panels.
@@ -197,11 +198,13 @@ def multiply(x: Any, weights: Any, like: Any, reads: Any, out: Any, start: Any, 
                 for number_of_row in range(first, last):
                     for column in range(left, outputs):
                         out[number_of_row, column] = spare[number_of_row - first, column - left]
-
-
-@njit(**OPTIONS)
-def scale(out: Any, scales: Any) -> None:
-    """Multiplies ``out`` [rows, outputs] by ``scales`` [outputs]."""
-    for row in range(out.shape[0]):
-        for k in range(out.shape[1]):
-            out[row, k] *= scales[k]
+    scales, bias = affine
+    first, last = start * COLUMNS, min(stop * COLUMNS, outputs)
+    if len(scales):
+        for i in range(rows):
+            for k in range(first, last):
+                out[i, k] *= scales[k]
+    if len(bias):
+        for i in range(rows):
+            for k in range(first, last):
+                out[i, k] += bias[k]

@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from openledger.openlora import metrics
-from openledger.openlora.adapter_kernel import change
+from openledger.openlora.adapter_kernel import Changes, change
 from openledger.openlora.adapters import StoredAdapter
 from openledger.openlora.memory import floats
 from openledger.openlora.shapes import GROUPS, LIKE, Layout
 from openledger.openlora.team import Team
 from openledger.primitives import InputError
 
-_NOTHING = np.empty((0, 2), dtype=np.int64)
-_MOST_SITES = max(len(sites) for sites in GROUPS.values())
+_NO_CHANGES = Changes(
+    *(np.empty(0, dtype=np.int64) for _ in range(3)),
+    *(np.empty((0,) * dimensions, dtype=np.int64) for dimensions in (2, 4, 2)),
+)
 
 
 @dataclass(eq=False)
@@ -139,70 +140,52 @@ class Deltas:
 
     Args:
         used: (adapter, first row, row after the last); an adapter may be used several times.
-        team: who computes.
+
+    Attributes:
+        changes: the same for compiled loops.
+        size: multiplications of a row with an adapter, in all.
     """
 
-    def __init__(self, used: Sequence[tuple[Resident, int, int]], team: Team) -> None:
-        self._team = team
-        rows: dict[Layout, dict[Resident, list[int]]] = {}
+    def __init__(self, used: Sequence[tuple[Resident, int, int]]) -> None:
+        by_layout: dict[Layout, dict[Resident, list[int]]] = {}
         for resident, first, last in used:
-            rows.setdefault(resident.layout, {}).setdefault(resident, []).extend(range(first, last))
-        self._groups = [_Group.of(layout, by_adapter) for layout, by_adapter in rows.items()]
-        self._reads: dict[tuple[int, str], Any] = {}
-        for group in self._groups:
-            for key, found in group.reads().items():
-                before = self._reads.get(key)
-                self._reads[key] = found if before is None else np.concatenate((before, found))
-
-    def reads(self, layer: int, group: str) -> Any:
-        """[n, 2]: addresses and bytes of the factors that :meth:`add` will read."""
-        return self._reads.get((layer, group), _NOTHING)
-
-    def add(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Changes each row of ``y`` [rows, outputs], in place, as its adapter does for its input ``x`` [rows, inputs]."""
-        for one in self._groups:
-            one.add(layer, group, x, y, self._team)
-
-
-@dataclass(frozen=True)
-class _Group:
-    """The adapters of one layout; the rows of number i are ``rows[starts[i]:starts[i + 1]]``, at most ``most``."""
-
-    layout: Layout
-    addresses: Any
-    starts: Any
-    rows: Any
-    most: int
-
-    def reads(self) -> dict[tuple[int, str], Any]:
-        """[adapters, 2] by (layer, group): addresses and bytes of their factors."""
-        places = self.layout.reads
-        found = np.empty((len(places), len(self.addresses), 2), dtype=np.int64)
-        found[:, :, 0] = places[:, :1] + self.addresses
-        found[:, :, 1] = places[:, 1:]
-        return dict(zip(self.layout.blocks, found, strict=True))
+            by_layout.setdefault(resident.layout, {}).setdefault(resident, []).extend(range(first, last))
+        self.changes = _changes(by_layout)
+        self.size = sum(layout.size * sum(map(len, rows.values())) for layout, rows in by_layout.items())
 
     def add(self, layer: int, group: str, x: torch.Tensor, y: torch.Tensor, team: Team) -> None:
-        """As :meth:`Deltas.add`, for these adapters."""
-        block, rank = self.layout.blocks.get((layer, group)), self.layout.rank
-        if block is None:
-            return
-        rows, made, like = x.numpy(), y.numpy(), LIKE[self.layout.precision]
-        place, ups = (self.layout.start, block.offset, rank), block.columns
+        """Changes each row of ``y`` [rows, outputs], in place, as its adapter does for its input ``x`` [rows, inputs]."""
+        if len(self.changes.adapters):
+            rows, made, number = x.numpy(), y.numpy(), list(GROUPS).index(group)
+            team.share(lambda part, parts: change(rows, made, self.changes, layer, number, part, parts), self.size)
 
-        def some(first: int, last: int) -> None:
-            adapters = (self.addresses[first:last], self.starts[first : last + 1], self.rows)
-            change(rows, made, *adapters, place, ups, np.empty((self.most, _MOST_SITES * rank), np.float32), like)
 
-        team.share(len(self.addresses), some, len(self.rows) * rank * (x.shape[1] + y.shape[1]))
-
-    @classmethod
-    def of(cls, layout: Layout, by_adapter: dict[Resident, list[int]]) -> _Group:
-        counts = [len(rows) for rows in by_adapter.values()]
-        return cls(
-            layout=layout,
-            addresses=np.array([resident.flat.data_ptr() for resident in by_adapter], dtype=np.int64),
-            starts=np.cumsum([0, *counts], dtype=np.int64),
-            rows=np.array([row for rows in by_adapter.values() for row in rows], dtype=np.int64),
-            most=max(counts),
-        )
+def _changes(by_layout: dict[Layout, dict[Resident, list[int]]]) -> Changes:
+    adapters: list[int] = []
+    rows: list[int] = []
+    layouts, starts = [], [0]
+    for layout, by_adapter in by_layout.items():
+        before = len(adapters)
+        for resident, places in by_adapter.items():
+            adapters.append(resident.flat.data_ptr())
+            rows += places
+            starts.append(len(rows))
+        precision, most = list(LIKE).index(layout.precision), max(map(len, by_adapter.values()))
+        layouts.append((before, len(adapters), precision, layout.rank, layout.start, most))
+    if not layouts:
+        return _NO_CHANGES
+    blocks, ups, at = [], [], 0
+    for layout in by_layout:
+        table = layout.table.copy()
+        table[:, :, 2:] += at
+        blocks.append(table)
+        ups.append(layout.ups)
+        at += len(layout.ups)
+    return Changes(
+        adapters=np.array(adapters, dtype=np.int64),
+        starts=np.array(starts, dtype=np.int64),
+        rows=np.array(rows, dtype=np.int64),
+        layouts=np.array(layouts, dtype=np.int64),
+        blocks=np.stack(blocks),
+        ups=np.concatenate(ups),
+    )

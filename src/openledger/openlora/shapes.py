@@ -211,19 +211,23 @@ class Layout:
         return self.start + -(-self._laid[2] * DTYPES[self.precision].itemsize // 4)
 
     @cached_property
-    def reads(self) -> Any:
-        """[blocks, 2]: where each one's factors begin in the vector, and how long they are, in bytes."""
+    def table(self) -> Any:
+        """[layers + 1, groups, 4]: where a block's A stands among the factors or -1, bytes of its factors, the first of
+        :attr:`ups` and the one after the last.
+        """
         size = DTYPES[self.precision].itemsize
-        return np.array(
-            [
-                (
-                    4 * self.start + size * block.offset,
-                    size * self.rank * sum(block.inputs + up.end - up.start for up in block.ups),
-                )
-                for block in self.blocks.values()
-            ],
-            dtype=np.int64,
-        ).reshape(-1, 2)
+        found = np.full((self.dimensions.layers + 1, len(GROUPS), 4), -1, dtype=np.int64)
+        at = 0
+        for (layer, group), block in self.blocks.items():
+            factors = self.rank * sum(block.inputs + up.end - up.start for up in block.ups)
+            found[layer, list(GROUPS).index(group)] = (block.offset, size * factors, at, at + len(block.ups))
+            at += len(block.ups)
+        return found
+
+    @cached_property
+    def ups(self) -> Any:
+        """[all sites, 5]: every block's :attr:`Block.columns`, one after the other."""
+        return np.concatenate([block.columns for block in self.blocks.values()])
 
     def places(self) -> Iterator[tuple[int, str, Block, Up]]:
         """Every (layer, site) with its block and up-projection."""

@@ -28,6 +28,7 @@ LANES = 16
 BYTE, HALF, WORD, LONG, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
 ZERO = ir.Constant(VECTOR, [0.0] * LANES)
+EIGHT = ir.VectorType(FLOAT, 8)
 
 
 def load(builder: Any, address: Any, kind: Any = VECTOR, align: int = 4) -> Any:
@@ -67,10 +68,9 @@ def widen(builder: Any, kind: Any, address: Any) -> Any:
 
 def fma(builder: Any, left: Any, right: Any, total: Any) -> Any:
     """left * right + total, rounded once."""
-    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-    return builder.call(
-        cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32"), [left, right, total]
-    )
+    kind = ir.FunctionType(total.type, [total.type] * 3)
+    name = f"llvm.fma.v{total.type.count}f32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [left, right, total])
 
 
 def broadcast(builder: Any, value: Any) -> Any:
@@ -80,8 +80,8 @@ def broadcast(builder: Any, value: Any) -> Any:
 
 
 def horizontal_sum(builder: Any, vector: Any) -> Any:
-    """The sum of sixteen numbers: halves are added until one is left."""
-    count = LANES
+    """The sum of a vector's numbers: halves are added until one is left."""
+    count = vector.type.count
     while count > 1:
         count //= 2
         low, high = (
@@ -92,6 +92,29 @@ def horizontal_sum(builder: Any, vector: Any) -> Any:
         )
         vector = builder.fadd(low, high)
     return builder.extract_element(vector, WORD(0))
+
+
+def _halves(builder: Any, left: Any, right: Any, low: Sequence[int], high: Sequence[int]) -> Any:
+    """Some numbers of two vectors, and others, added."""
+    kind = ir.VectorType(WORD, len(low))
+    return builder.fadd(*(builder.shuffle_vector(left, right, ir.Constant(kind, list(one))) for one in (low, high)))
+
+
+def halved(builder: Any, vector: Any) -> Any:
+    """Eight numbers: the first half of sixteen plus the second."""
+    return _halves(builder, vector, vector, range(8), range(8, 16))
+
+
+def horizontal_sums(builder: Any, eights: Sequence[Any], address: Any) -> None:
+    """Stores the sums of four or eight vectors of eight beside each other, each as :func:`horizontal_sum` adds it."""
+    # Four numbers of each of two vectors, then two of each of four; places such that registers of 128 bits keep to themselves.
+    low, high = (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)
+    fours = [_halves(builder, *pair, low, high) for pair in zip(eights[::2], eights[1::2], strict=True)]
+    low, high = (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)
+    twos = [_halves(builder, *pair, low, high) for pair in zip(fours[::2], fours[1::2], strict=True)]
+    low, high = (0, 4, 2, 6, 8, 12, 10, 14), (1, 5, 3, 7, 9, 13, 11, 15)
+    sums = _halves(builder, twos[0], twos[-1], low[: len(eights)], high[: len(eights)])
+    builder.store(sums, builder.inttoptr(address, sums.type.as_pointer())).align = 4
 
 
 def loop(builder: Any, count: Any, carried: Sequence[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from openledger.openlora.memory import floats
-from openledger.openlora.product_kernel import COLUMNS, multiply, packed, scale, unpacked
+from openledger.openlora.product_kernel import COLUMNS, multiply, packed, unpacked
 from openledger.openlora.shapes import DTYPES, LIKE, Precision
 from openledger.openlora.team import Team
 
 Kind = Literal["float32", "int8"]
-_NOTHING = np.empty((0, 2), dtype=np.int64)
+_NOTHING, _NO_READS = np.empty(0, dtype=np.float32), np.empty((0, 2), dtype=np.int64)
 
 
 class Linear:
@@ -31,6 +31,9 @@ class Linear:
         scales: [outputs] of int8 codes; None for other weights.
         bias: [outputs]; None where no layer has one.
         team: who computes.
+
+    Attributes:
+        like: an array by whose type compiled loops know the precision.
     """
 
     def __init__(
@@ -42,29 +45,32 @@ class Linear:
         team: Team,
     ) -> None:
         self._held = held
-        self._like = LIKE[precision]
+        self.like = LIKE[precision]
         self._scales = scales
         self._bias = bias
         self._team = team
 
-    def times(self, x: torch.Tensor, out: torch.Tensor, reads: Any = _NOTHING) -> None:
-        """Writes their outputs for ``x`` [rows, input] to ``out`` [rows, outputs], and prefetches what is read next.
+    @property
+    def size(self) -> int:
+        """How many weights."""
+        return self._held.numel()
 
-        Args:
-            x, out: contiguous.
-            reads: [n, 2], addresses and bytes of that.
-        """
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Addresses of the weights, the scales and the bias; 0 for none."""
+        scales, bias = (0 if one is None else one.data_ptr() for one in (self._scales, self._bias))
+        return self._held.data_ptr(), scales, bias
+
+    def times(self, x: torch.Tensor, out: torch.Tensor) -> None:
+        """Writes their outputs for ``x`` [rows, input] to ``out`` [rows, outputs]; both are contiguous."""
         rows, made, panels = x.numpy(), out.numpy(), len(self._held)
+        affine = tuple(_NOTHING if one is None else one.numpy() for one in (self._scales, self._bias))
 
-        def some(first: int, last: int) -> None:
-            part = reads[len(reads) * first // panels : len(reads) * last // panels]
-            multiply(rows, self._held.data_ptr(), self._like, part, made, first, last)
+        def some(part: int, parts: int) -> None:
+            first, last = panels * part // parts, panels * (part + 1) // parts
+            multiply(rows, self._held.data_ptr(), self.like, affine, _NO_READS, made, first, last)
 
-        self._team.share(panels, some, len(rows) * self._held.numel())
-        if self._scales is not None:
-            scale(out.numpy(), self._scales.numpy())
-        if self._bias is not None:
-            out.add_(self._bias)
+        self._team.share(some, len(rows) * self._held.numel())
 
     def part(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The weights [outputs, input] and the bias, if any, of some of the outputs; from any thread."""

@@ -1,0 +1,188 @@
+"""All layers of a turn in one compiled loop, so that no interpreter runs between two products.
+
+Several threads may run it at the same time, each with its part of every step's rows, columns, requests or adapters, which do
+not depend on each other; they wait for each other where a step needs what another wrote.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.extending import intrinsic
+
+from openledger.openlora.adapter_kernel import change, reads
+from openledger.openlora.kernels import add_norm, attend, gate, rotate
+from openledger.openlora.product_kernel import COLUMNS, multiply
+from openledger.openlora.vectors import LONG, OPTIONS, floats_at
+
+# Made of adapter_kernel af7cbbff3a5e1f5e, kernels f6c7558d5f4773b4, product_kernel cd12e62d2ea28fb4, vectors 39121e0df296eb85.
+GIVE_WAY = int(ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0)
+"""The address of the system's sched_yield, in this process."""
+_PATIENCE = 1 << 10
+LAYER = 16
+"""Numbers of a layer: the addresses of its first norm's weights, of the second's, of those of the heads' queries and keys (0 for
+none), its window, then for each group those of weights, scales (0 for none) and bias (0 for none)."""
+
+
+class Turn(NamedTuple):
+    """Buffers and places of a turn's rows.
+
+    Attributes:
+        x, h, y: [rows, hidden]: the sum so far, its norm, what the last step made.
+        qkv: [rows, heads + 2 kv heads, head size].
+        attended: [rows, heads, head size].
+        gate_up: [rows, 2 * feed forward].
+        inner: [rows, feed forward].
+        weights: [threads, :data:`openledger.openlora.kernels.TOGETHER` * heads of a kv head, longest context].
+        positions: [rows].
+        pieces: [requests, 4], as in :func:`openledger.openlora.kernels.attend`.
+    """
+
+    x: Any
+    h: Any
+    y: Any
+    qkv: Any
+    attended: Any
+    gate_up: Any
+    inner: Any
+    weights: Any
+    positions: Any
+    pieces: Any
+
+
+@intrinsic
+def _meet(_context: Any, _place: Any, _goal: Any, _give_way: Any) -> Any:
+    """Adds one to the number at an address, and waits until it has reached the goal.
+
+    Args:
+        place: the address.
+        goal: threads times how often they have met.
+        give_way: address of a function that lets others use the processor.
+    """
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        place, goal, give_way = arguments
+        pointer = builder.inttoptr(place, LONG.as_pointer())
+        builder.atomic_rmw("add", pointer, LONG(1), "seq_cst")
+        before, head = builder.block, builder.append_basic_block("head")
+        again, slow = builder.append_basic_block("again"), builder.append_basic_block("slow")
+        back, done = builder.append_basic_block("back"), builder.append_basic_block("done")
+        builder.branch(head)
+        builder.position_at_end(head)
+        tries = builder.phi(LONG)
+        tries.add_incoming(LONG(0), before)
+        found = builder.load_atomic(pointer, "seq_cst", 8)
+        builder.cbranch(builder.icmp_signed(">=", found, goal), done, again)
+        builder.position_at_end(again)
+        builder.cbranch(builder.icmp_signed(">", tries, LONG(_PATIENCE)), slow, back)
+        builder.position_at_end(slow)
+        function = ir.FunctionType(ir.IntType(32), [])
+        builder.call(builder.inttoptr(give_way, function.as_pointer()), [])
+        builder.branch(back)
+        builder.position_at_end(back)
+        tries.add_incoming(builder.add(tries, LONG(1)), back)
+        builder.branch(head)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+@njit(inline="always", **OPTIONS)
+def _floats(address: Any, count: Any) -> Any:
+    """So many numbers at an address; none if it is 0."""
+    return carray(floats_at(address), (count if address else np.int64(0),))
+
+
+@njit(**OPTIONS)
+def run_layers(
+    layers: Any,
+    like: Any,
+    shape: Any,
+    epsilon: Any,
+    rotation: Any,
+    last_norm: Any,
+    turn: Any,
+    changes: Any,
+    part: Any,
+    parts: Any,
+    met: Any,
+    give_way: Any,
+) -> None:
+    """Runs every layer and the last norm, which stands in ``turn.h`` then.
+
+    Args:
+        layers: [layers, :data:`LAYER`].
+        like: an array of the weights' type: float32, uint16 for the bits of bfloat16, int8.
+        shape: (heads, kv heads).
+        epsilon: of the norms.
+        rotation: (cosines, sines) [context, head size].
+        last_norm: [hidden].
+        turn: :class:`Turn`; ``x`` holds the tokens' embeddings, ``y`` zeros.
+        changes: :class:`openledger.openlora.adapter_kernel.Changes`.
+        part: which part of the work this thread does, of so many
+        parts: threads.
+        met: [1] zeros that the threads share.
+        give_way: :data:`GIVE_WAY`.
+    """
+    kv_heads = shape[1]
+    rows, hidden = turn.x.shape
+    first, last = rows * part // parts, rows * (part + 1) // parts
+    units = len(turn.pieces) * kv_heads
+    first_unit, last_unit = units * part // parts, units * (part + 1) // parts
+    cos, sin = rotation
+    size = turn.qkv.shape[2]
+    qkv, attended = turn.qkv.reshape(rows, -1), turn.attended.reshape(rows, -1)
+    found = np.empty((len(changes.adapters), 2), np.int64)
+    meetings = 0
+    for number in range(len(layers)):
+        layer = layers[number]
+        for step in range(4):
+            if step == 0:
+                add_norm(turn.x[first:last], turn.y[first:last], _floats(layer[0], hidden), epsilon, turn.h[first:last])
+            elif step == 1:
+                norms = _floats(layer[2], 2 * size).reshape(-1, size)
+                rotate(turn.qkv[first:last], cos, sin, turn.positions[first:last], norms, epsilon, shape)
+                if parts > 1:
+                    meetings += 1
+                    _meet(met.ctypes.data, meetings * parts, give_way)
+                attend(
+                    turn.qkv,
+                    turn.pieces,
+                    turn.positions,
+                    number,
+                    layer[3],
+                    shape,
+                    turn.weights[part],
+                    turn.attended,
+                    first_unit,
+                    last_unit,
+                )
+            elif step == 2:
+                add_norm(turn.x[first:last], turn.y[first:last], _floats(layer[1], hidden), epsilon, turn.h[first:last])
+            else:
+                gate(turn.gate_up[first:last], turn.inner[first:last])
+            if parts > 1:
+                meetings += 1
+                _meet(met.ctypes.data, meetings * parts, give_way)
+            read = turn.h if step % 2 == 0 else (attended if step == 1 else turn.inner)
+            made = turn.y if step % 2 else (qkv if step == 0 else turn.gate_up)
+            outputs, at = np.int64(made.shape[1]), 4 + 3 * step
+            panels = (outputs + COLUMNS - 1) // COLUMNS
+            affine = (_floats(layer[at + 1], outputs), _floats(layer[at + 2], outputs))
+            soon = found[: reads(changes, number, step, found)]
+            soon = soon[len(soon) * part // parts : len(soon) * (part + 1) // parts]
+            multiply(read, layer[at], like, affine, soon, made, panels * part // parts, panels * (part + 1) // parts)
+            if parts > 1:
+                meetings += 1
+                _meet(met.ctypes.data, meetings * parts, give_way)
+            if len(changes.adapters):
+                change(read, made, changes, number, step, part, parts)
+                if parts > 1:
+                    meetings += 1
+                    _meet(met.ctypes.data, meetings * parts, give_way)
+    add_norm(turn.x[first:last], turn.y[first:last], last_norm, epsilon, turn.h[first:last])
