@@ -40,7 +40,7 @@ def test_each_row_attends_to_what_it_sees_and_keeps_its_own(
         for part in range(parts):
             some = (units * part // parts, units * (part + 1) // parts)
             table, made = np.array(places, dtype=np.int64), out[:-1].numpy()
-            kernels.attend(qkv.numpy(), table, positions, layer, window, shape, weights, made, *some)
+            kernels.attend(qkv.numpy(), table, positions, (layer, window), shape, weights, made, some)
         return out
 
     bounds = np.cumsum([0, *(count for _, count in pieces)])

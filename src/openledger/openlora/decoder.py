@@ -20,7 +20,7 @@ from openledger.openlora.memory import floats
 from openledger.openlora.residents import Deltas, Resident
 from openledger.openlora.shapes import GROUPS, SITES, Dimensions
 from openledger.openlora.team import Team
-from openledger.openlora.turn_kernel import GIVE_WAY, Turn, run_layers
+from openledger.openlora.turn_kernel import GIVE_WAY, Share, Turn, run_layers
 from openledger.openlora.weights import Kind, Linear, Weights
 from openledger.primitives import InputError, ModelError
 
@@ -173,7 +173,7 @@ class Decoder:
         met = np.zeros(1, dtype=np.int64)
 
         def some(part: int, parts: int) -> None:
-            run_layers(*self._layers, turn, deltas.changes, part, parts, met, GIVE_WAY)
+            run_layers(*self._layers, turn, deltas.changes, Share(part, parts, met, GIVE_WAY))
 
         self._team.share(some, count * self._weights + deltas.size)
         return self._logits(rooms["h"], rows)

@@ -186,18 +186,7 @@ def rotate(qkv: Any, cos: Any, sin: Any, positions: Any, norms: Any, epsilon: An
 
 
 @njit(**OPTIONS)
-def attend(
-    qkv: Any,
-    pieces: Any,
-    positions: Any,
-    layer: Any,
-    window: Any,
-    shape: Any,
-    weights: Any,
-    out: Any,
-    first: Any,
-    last: Any,
-) -> None:
+def attend(qkv: Any, pieces: Any, positions: Any, place: Any, shape: Any, weights: Any, out: Any, whose: Any) -> None:
     """Keeps each row's keys and values, and attends to all of its request that it sees.
 
     Rows of one request are taken together, and so are the heads that share keys, so that these are read from a near cache; a
@@ -208,18 +197,18 @@ def attend(
         pieces: [requests, 4]: the address of a request's [layers, 2, kv heads, length, size], its length, its first row and the
             one after its last; these rows follow each other.
         positions: [rows], where each stands.
-        layer: its number.
-        window: how many keys are seen; 0 for all.
+        place: (number of the layer, how many keys are seen or 0 for all).
         shape: (heads, kv heads).
         weights: room for [:data:`TOGETHER` * heads of one kv head, the longest context].
         out: [rows, heads, size].
-        first, last: which of the [requests, kv heads], counted through.
+        whose: (first, one after the last) of the [requests, kv heads], counted through.
     """
     heads, kv_heads = shape
+    layer, window = place
     size = np.int64(out.shape[2])
     group, summed, whole = heads // kv_heads, size // _EIGHT * _EIGHT, size // LANES * LANES
     scale = _ONE / np.sqrt(_FLOAT(size))
-    for unit in range(first, last):
+    for unit in range(whose[0], whose[1]):
         cache, length, begin, end = pieces[unit // kv_heads]
         number = unit % kv_heads
         head_bytes = _FOUR * length * size

@@ -19,7 +19,7 @@ from openledger.openlora.kernels import add_norm, attend, gate, rotate
 from openledger.openlora.product_kernel import COLUMNS, multiply
 from openledger.openlora.vectors import LONG, OPTIONS, floats_at
 
-# Made of adapter_kernel af7cbbff3a5e1f5e, kernels f6c7558d5f4773b4, product_kernel cd12e62d2ea28fb4, vectors 39121e0df296eb85.
+# Made of adapter_kernel af7cbbff3a5e1f5e, kernels a9afd54ecf6a3088, product_kernel cd12e62d2ea28fb4, vectors 39121e0df296eb85.
 GIVE_WAY = int(ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0)
 """The address of the system's sched_yield, in this process."""
 _PATIENCE = 1 << 10
@@ -54,8 +54,24 @@ class Turn(NamedTuple):
     pieces: Any
 
 
+class Share(NamedTuple):
+    """What one of the threads does of a turn.
+
+    Attributes:
+        part: which part of every step, of so many
+        parts: threads.
+        met: [1] zeros, the same for all.
+        give_way: :data:`GIVE_WAY`.
+    """
+
+    part: int
+    parts: int
+    met: Any
+    give_way: int
+
+
 @intrinsic
-def _meet(_context: Any, _place: Any, _goal: Any, _give_way: Any) -> Any:
+def _add_and_wait(_context: Any, _place: Any, _goal: Any, _give_way: Any) -> Any:
     """Adds one to the number at an address, and waits until it has reached the goal.
 
     Args:
@@ -98,6 +114,43 @@ def _floats(address: Any, count: Any) -> Any:
     return carray(floats_at(address), (count if address else np.int64(0),))
 
 
+@njit(inline="always", **OPTIONS)
+def _meet(share: Any, meetings: Any) -> Any:
+    """Waits until every thread is here; returns how often they have met now."""
+    if share.parts > 1:
+        _add_and_wait(share.met.ctypes.data, (meetings + 1) * share.parts, share.give_way)
+    return meetings + 1
+
+
+@njit(**OPTIONS)
+def _multiply_and_change(
+    layer: Any, like: Any, changes: Any, place: Any, read: Any, made: Any, found: Any, share: Any, meetings: Any
+) -> Any:
+    """Writes a group's outputs for ``read`` to ``made``, with what adapters change; returns how often the threads have met.
+
+    Args:
+        layer, like, changes, share: as in :func:`run_layers`; the layer is one of the layers.
+        place: (number of the layer, number of the group).
+        read: [rows, inputs].
+        made: [rows, outputs].
+        found: room for [adapters, 2].
+        meetings: before.
+    """
+    number, group = place
+    outputs, at = np.int64(made.shape[1]), 4 + 3 * group
+    panels = (outputs + COLUMNS - 1) // COLUMNS
+    first, last = panels * share.part // share.parts, panels * (share.part + 1) // share.parts
+    affine = (_floats(layer[at + 1], outputs), _floats(layer[at + 2], outputs))
+    count = reads(changes, number, group, found)
+    soon = found[count * share.part // share.parts : count * (share.part + 1) // share.parts]
+    multiply(read, layer[at], like, affine, soon, made, first, last)
+    meetings = _meet(share, meetings)
+    if count:
+        change(read, made, changes, number, group, share.part, share.parts)
+        meetings = _meet(share, meetings)
+    return meetings
+
+
 @njit(**OPTIONS)
 def run_layers(
     layers: Any,
@@ -108,10 +161,7 @@ def run_layers(
     last_norm: Any,
     turn: Any,
     changes: Any,
-    part: Any,
-    parts: Any,
-    met: Any,
-    give_way: Any,
+    share: Any,
 ) -> None:
     """Runs every layer and the last norm, which stands in ``turn.h`` then.
 
@@ -124,65 +174,35 @@ def run_layers(
         last_norm: [hidden].
         turn: :class:`Turn`; ``x`` holds the tokens' embeddings, ``y`` zeros.
         changes: :class:`openledger.openlora.adapter_kernel.Changes`.
-        part: which part of the work this thread does, of so many
-        parts: threads.
-        met: [1] zeros that the threads share.
-        give_way: :data:`GIVE_WAY`.
+        share: :class:`Share`.
     """
-    kv_heads = shape[1]
     rows, hidden = turn.x.shape
-    first, last = rows * part // parts, rows * (part + 1) // parts
-    units = len(turn.pieces) * kv_heads
-    first_unit, last_unit = units * part // parts, units * (part + 1) // parts
-    cos, sin = rotation
+    first, last = rows * share.part // share.parts, rows * (share.part + 1) // share.parts
+    units = len(turn.pieces) * shape[1]
+    first_unit, last_unit = units * share.part // share.parts, units * (share.part + 1) // share.parts
+    x, h, y, positions = turn.x[first:last], turn.h[first:last], turn.y[first:last], turn.positions[first:last]
     size = turn.qkv.shape[2]
     qkv, attended = turn.qkv.reshape(rows, -1), turn.attended.reshape(rows, -1)
+    cos, sin = rotation
     found = np.empty((len(changes.adapters), 2), np.int64)
-    meetings = 0
+    met = 0
     for number in range(len(layers)):
         layer = layers[number]
-        for step in range(4):
-            if step == 0:
-                add_norm(turn.x[first:last], turn.y[first:last], _floats(layer[0], hidden), epsilon, turn.h[first:last])
-            elif step == 1:
-                norms = _floats(layer[2], 2 * size).reshape(-1, size)
-                rotate(turn.qkv[first:last], cos, sin, turn.positions[first:last], norms, epsilon, shape)
-                if parts > 1:
-                    meetings += 1
-                    _meet(met.ctypes.data, meetings * parts, give_way)
-                attend(
-                    turn.qkv,
-                    turn.pieces,
-                    turn.positions,
-                    number,
-                    layer[3],
-                    shape,
-                    turn.weights[part],
-                    turn.attended,
-                    first_unit,
-                    last_unit,
-                )
-            elif step == 2:
-                add_norm(turn.x[first:last], turn.y[first:last], _floats(layer[1], hidden), epsilon, turn.h[first:last])
-            else:
-                gate(turn.gate_up[first:last], turn.inner[first:last])
-            if parts > 1:
-                meetings += 1
-                _meet(met.ctypes.data, meetings * parts, give_way)
-            read = turn.h if step % 2 == 0 else (attended if step == 1 else turn.inner)
-            made = turn.y if step % 2 else (qkv if step == 0 else turn.gate_up)
-            outputs, at = np.int64(made.shape[1]), 4 + 3 * step
-            panels = (outputs + COLUMNS - 1) // COLUMNS
-            affine = (_floats(layer[at + 1], outputs), _floats(layer[at + 2], outputs))
-            soon = found[: reads(changes, number, step, found)]
-            soon = soon[len(soon) * part // parts : len(soon) * (part + 1) // parts]
-            multiply(read, layer[at], like, affine, soon, made, panels * part // parts, panels * (part + 1) // parts)
-            if parts > 1:
-                meetings += 1
-                _meet(met.ctypes.data, meetings * parts, give_way)
-            if len(changes.adapters):
-                change(read, made, changes, number, step, part, parts)
-                if parts > 1:
-                    meetings += 1
-                    _meet(met.ctypes.data, meetings * parts, give_way)
-    add_norm(turn.x[first:last], turn.y[first:last], last_norm, epsilon, turn.h[first:last])
+        add_norm(x, y, _floats(layer[0], hidden), epsilon, h)
+        met = _meet(share, met)
+        met = _multiply_and_change(layer, like, changes, (number, 0), turn.h, qkv, found, share, met)
+        norms = _floats(layer[2], 2 * size).reshape(-1, size)
+        rotate(turn.qkv[first:last], cos, sin, positions, norms, epsilon, shape)
+        met = _meet(share, met)
+        weights, window = turn.weights[share.part], layer[3]
+        whose = (first_unit, last_unit)
+        attend(turn.qkv, turn.pieces, turn.positions, (number, window), shape, weights, turn.attended, whose)
+        met = _meet(share, met)
+        met = _multiply_and_change(layer, like, changes, (number, 1), attended, turn.y, found, share, met)
+        add_norm(x, y, _floats(layer[1], hidden), epsilon, h)
+        met = _meet(share, met)
+        met = _multiply_and_change(layer, like, changes, (number, 2), turn.h, turn.gate_up, found, share, met)
+        gate(turn.gate_up[first:last], turn.inner[first:last])
+        met = _meet(share, met)
+        met = _multiply_and_change(layer, like, changes, (number, 3), turn.inner, turn.y, found, share, met)
+    add_norm(x, y, last_norm, epsilon, h)
