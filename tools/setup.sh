@@ -13,9 +13,10 @@ TORCH="${TORCH:-torch==2.13.0}"
 }
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+# Nothing is compiled yet: Python compiles a module when it is first imported, and most modules of these libraries never are.
 echo "Installing PyTorch …"
-"$VENV/bin/python" -m pip install --quiet -c constraints.txt "$TORCH"
+"$VENV/bin/python" -m pip install --quiet --no-compile -c constraints.txt "$TORCH"
 echo "Installing OpenLedger and its libraries …"
-"$VENV/bin/python" -m pip install --quiet -c constraints.txt -e '.[dev]'
+"$VENV/bin/python" -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
 echo "Installing the chain tools (anvil, forge, solc) …"
 "$VENV/bin/python" -m openledger.chain.toolchain --install
