@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: contracts-checks gas-snapshot help setup demo up test test-network test-bridge test-cluster chain-kills fuzz-adapters test-kernels lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-contradictions bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
+.PHONY: checks contracts-checks gas-snapshot help setup demo up test tests test-network test-bridge test-cluster chain-kills fuzz-adapters test-kernels lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-contradictions bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -23,8 +23,13 @@ up: $(READY) ## Run the network as a service that stays: page and API on http://
 	$(BIN)/openledger up
 
 test: $(READY) ## Run every check and the tests of every room
-	$(MAKE) --jobs=2 --output-sync=target lint contracts-checks
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not network and not bridge and not cluster"
+	$(MAKE) --jobs=3 tests checks
+
+tests: $(READY) ## The tests of every room that need neither the main job nor a second network; a thread for each worker
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not network and not bridge and not cluster"
+
+checks: # Beside the tests, which wait for their networks often enough; each check's output comes in one piece.
+	$(MAKE) --output-sync=target lint contracts-checks
 
 test-network: $(READY) ## Run the main job, then the tests that use its network: openai client, browser, power cut
 	bash tools/browser.sh
@@ -69,9 +74,9 @@ gas-snapshot: $(READY) ## Write down what the contracts' tests cost in gas; cont
 contracts-test: $(READY) ## Unit, fuzz and invariant tests of the contracts, and what they cost in gas
 	$(BIN)/python -m openledger.chain.build --test
 
-contracts-checks: # One after the other: both compile
-	$(MAKE) artifacts-check
+contracts-checks: # One after the other: the first compiles the contracts with their tests, the second finds them compiled
 	$(MAKE) contracts-test
+	$(MAKE) artifacts-check
 
 contracts-coverage: $(READY) ## Line and branch coverage of the contracts by their tests; fails under 95%; some minutes
 	$(BIN)/python -m openledger.chain.build --coverage
