@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from openledger.models import pinned
+from openledger.openlora import decoder as module
 from openledger.openlora import team
 from openledger.openlora.adapters import AdapterLimits, AdapterStore, StoredAdapter
 from openledger.openlora.decoder import Chunk, Decoder
@@ -155,6 +156,27 @@ def test_a_prompt_gives_the_same_bits_however_it_is_cut(name: str, tmp_path: Pat
             start += cut
         found.append(logits.clone())
     assert all(torch.equal(one, found[0]) for one in found)
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_thread_that_fails_keeps_none_waiting(fails: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(team, "_WORTH_SHARING", 1)
+    decoder = Decoder(random_base().model, threads=2)
+    chunk = Chunk(tuple(PROMPT), 0, decoder.new_cache(128), None)
+    right = decoder.run([chunk]).clone()
+    run_layers = module.run_layers
+
+    def without(*arguments: Any) -> None:
+        if arguments[-1].part == fails:
+            raise MemoryError("no room")
+        run_layers(*arguments)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "run_layers", without)
+        with pytest.raises(MemoryError, match="no room"):
+            decoder.run([chunk])
+    assert torch.equal(decoder.run([chunk]), right)
+    decoder.close()
 
 
 def test_what_fails_in_another_thread_is_told() -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openledger.models import BaseModel, load_base, pinned
-from openledger.openlora import AdapterLimits, Engine, EngineLimits, Finished, Grammar, Piece, Sampling
+from openledger.openlora import AdapterLimits, Engine, EngineLimits, Finished, Grammar, Piece, Sampling, team
 from openledger.openlora.text import TextStream
 from openledger.primitives import InputError, ModelError, NotFoundError, OverloadedError
 from tests.openlora.models import gpt2_base, random_adapter, random_base
@@ -50,6 +50,15 @@ def engine(base: BaseModel, folders: dict[str, Path]) -> Iterator[Engine]:
 def prompt(seed: int, length: int = 20) -> list[int]:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(5, 4000, (length,), generator=generator).tolist()
+
+
+def test_more_threads_than_processors_are_not_started(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(team, "_WORTH_SHARING", 1)
+    with Engine(base, LIMITS) as alone, Engine(base, replace(LIMITS, threads=64)) as engine:
+        right, found = (one.complete(None, prompt(1), Sampling(max_tokens=3)).token_ids for one in (alone, engine))
+        started = sum(thread.name.startswith("openlora-team") for thread in threading.enumerate())
+    assert found == right
+    assert started < team.processors()
 
 
 @pytest.mark.parametrize("adapter", [None, "a", "wide"])

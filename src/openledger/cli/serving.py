@@ -95,7 +95,9 @@ def serve(
     threads: Annotated[
         int,
         typer.Option(
-            min=1, max=1024, help="Threads of our engine, or of each replica on Ray; the same bits with any number."
+            min=1,
+            max=1024,
+            help="Threads of our engine, or of each replica on Ray, up to its processors; any number gives the same bits.",
         ),
     ] = 1,
 ) -> None:

@@ -62,7 +62,10 @@ class Settings(BaseSettings):
         "the node, which takes about 0.5 GiB less memory and takes the node with it when it dies",
     )
     engine_threads: int = Field(
-        1, ge=1, le=1024, description="threads that generate an answer; more are faster, with the same bits"
+        1,
+        ge=1,
+        le=1024,
+        description="threads that generate an answer, up to the processors; any number gives the same bits",
     )
     bootstrap: Path | None = Field(
         None, description="CSV or JSON list of accounts that a new network's community gives OPEN to; none if left out"

@@ -18,10 +18,10 @@ from openledger.openlora import vectors
 from openledger.openlora.shapes import LIKE, LINE, TILE_RANKS
 from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, WORD, ZERO, floats_at
 
-# Made of vectors 39121e0df296eb85.
+# Made of vectors f848e68ed9b4e147.
 _RANKS, _LINE, _FOUR = np.int64(TILE_RANKS), np.int64(LINE), np.int64(4)
 _AHEAD = 2048
-_FLOAT32, _BFLOAT16, _INT8 = LIKE.values()
+_FLOAT32, _BFLOAT16, _INT8 = LIKE["float32"], LIKE["bfloat16"], LIKE["int8"]
 
 
 class Changes(NamedTuple):
@@ -31,8 +31,8 @@ class Changes(NamedTuple):
         adapters: [n], addresses of flat adapters, those of one layout after each other.
         starts: [n + 1], where each one's rows begin in ``rows``.
         rows: the rows that have an adapter.
-        layouts: [layouts, 6]: its first adapter, the one after its last, its precision's place in
-            :data:`openledger.openlora.shapes.LIKE`, its rank, floats before its factors, the most rows of one of its adapters.
+        layouts: [layouts, 6]: its first adapter, the one after its last, bytes of a factor, its rank, floats before its
+            factors, the most rows of one of its adapters.
         blocks: [layouts, layers + 1, groups, 4]: where A stands among the factors or -1, bytes of A and B together, and the
             first of ``ups`` and the one after the last.
         ups: [all sites, 5], :attr:`openledger.openlora.shapes.Block.columns`.
@@ -204,7 +204,7 @@ def change(x: Any, y: Any, changes: Any, layer: Any, group: Any, part: Any, part
         parts: of them.
     """
     for number in range(len(changes.layouts)):
-        begin, end, precision, rank, start, most = changes.layouts[number]
+        begin, end, size, rank, start, most = changes.layouts[number]
         offset, _, first_up, last_up = changes.blocks[number, layer, group]
         first, last = begin + (end - begin) * part // parts, begin + (end - begin) * (part + 1) // parts
         if offset < 0 or first == last:
@@ -212,9 +212,9 @@ def change(x: Any, y: Any, changes: Any, layer: Any, group: Any, part: Any, part
         ups, place = changes.ups[first_up:last_up], (start, offset, rank)
         adapters, starts, rows = changes.adapters[first:last], changes.starts[first : last + 1], changes.rows
         middle = np.empty((most, len(ups) * rank), np.float32)
-        if precision == 0:
+        if size == 4:
             _change(x, y, adapters, starts, rows, place, ups, middle, _FLOAT32)
-        elif precision == 1:
+        elif size == 2:
             _change(x, y, adapters, starts, rows, place, ups, middle, _BFLOAT16)
         else:
             _change(x, y, adapters, starts, rows, place, ups, middle, _INT8)
@@ -225,8 +225,8 @@ def reads(changes: Any, layer: Any, group: Any, found: Any) -> Any:
     """Writes the address and bytes of the factors that :func:`change` will read to ``found`` [adapters, 2]; returns how many."""
     count = 0
     for number in range(len(changes.layouts)):
-        begin, end, precision, _, start, _ = changes.layouts[number]
-        offset, size = changes.blocks[number, layer, group, 0], _FOUR >> precision
+        begin, end, size, _, start, _ = changes.layouts[number]
+        offset = changes.blocks[number, layer, group, 0]
         if offset >= 0:
             for adapter in range(begin, end):
                 found[count, 0] = changes.adapters[adapter] + _FOUR * start + size * offset

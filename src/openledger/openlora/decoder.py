@@ -158,9 +158,13 @@ class Decoder:
         size, rows = self.dimensions, _Rows.of(chunks)
         deltas, count = Deltas(rows.adapters), len(rows.tokens)
         wide = size.heads + 2 * size.kv_heads
-        names = {"x": size.hidden, "h": size.hidden, "y": size.hidden, "qkv": wide * size.head_size}
-        names |= {"attended": size.heads * size.head_size, "gate_up": 2 * size.feed_forward, "inner": size.feed_forward}
-        rooms = {name: self._room(name, count, width) for name, width in names.items()}
+        widths = {"x": size.hidden, "h": size.hidden, "y": size.hidden, "qkv": wide * size.head_size}
+        widths |= {
+            "attended": size.heads * size.head_size,
+            "gate_up": 2 * size.feed_forward,
+            "inner": size.feed_forward,
+        }
+        rooms = {name: self._room(name, count, width) for name, width in widths.items()}
         torch.index_select(self._embedding, 0, torch.tensor(rows.tokens), out=rooms["x"])
         rooms["y"].zero_()
         made = {name: room.numpy() for name, room in rooms.items()}
@@ -172,10 +176,15 @@ class Decoder:
         turn = Turn(**made, weights=room.reshape(-1, together, longest), positions=rows.positions, pieces=rows.pieces)
         met = np.zeros(1, dtype=np.int64)
 
-        def some(part: int, parts: int) -> None:
-            run_layers(*self._layers, turn, deltas.changes, Share(part, parts, met, GIVE_WAY))
+        def work(part: int, parts: int) -> None:
+            share = Share(part, parts, met, GIVE_WAY)
+            try:
+                run_layers(*self._layers, turn, deltas.changes, share)
+            except BaseException:
+                share.fail()
+                raise
 
-        self._team.share(some, count * self._weights + deltas.size)
+        self._team.share(work, count * self._weights + deltas.size)
         return self._logits(rooms["h"], rows)
 
     def _logits(self, h: torch.Tensor, rows: _Rows) -> torch.Tensor:

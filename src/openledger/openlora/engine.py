@@ -29,6 +29,7 @@ from openledger.openlora.fallback import PeftRunner
 from openledger.openlora.grammar import GrammarState
 from openledger.openlora.sampling import Sampling, TokenLogprob
 from openledger.openlora.scheduler import EngineLimits, Scheduler, Ticket
+from openledger.openlora.team import processors
 from openledger.openlora.text import TextStream
 from openledger.primitives import InputError, ModelError, NotFoundError, to_hex
 
@@ -371,7 +372,8 @@ class Engine:
 def _decoder(model: Any, limits: EngineLimits) -> Decoder | DeviceDecoder:
     rows = max(limits.batch, limits.chunk)
     if limits.decoder == "compiled" or (limits.decoder == "auto" and model.device.type == "cpu"):
-        return Decoder(model, most_rows=rows, weights=limits.weights, threads=limits.threads)
+        threads = min(limits.threads, processors())
+        return Decoder(model, most_rows=rows, weights=limits.weights, threads=threads)
     return DeviceDecoder(model, slots=limits.batch, length=limits.slot, most_rows=4 * rows, weights=limits.weights)
 
 

@@ -18,13 +18,13 @@ from openledger.openlora import vectors
 from openledger.openlora.shapes import LINE
 from openledger.openlora.vectors import EIGHT, FLOAT, LANES, LONG, OPTIONS, floats_at
 
-# Made of vectors 39121e0df296eb85.
+# Made of vectors f848e68ed9b4e147.
 _FLOAT = np.float32
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _FLOAT(1.4426950408889634), _FLOAT(0.693359375), _FLOAT(-2.12194440e-4)
 _EXP = tuple(
     _FLOAT(one) for one in (1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
 )
-_FOUR = np.int64(4)
+_FOUR, _NOWHERE = np.int64(4), np.int64(0)
 _KEYS, _EIGHT, _VECTORS = 8, 8, 4
 _KEYS_TOGETHER = 64
 TOGETHER = 8
@@ -185,6 +185,13 @@ def rotate(qkv: Any, cos: Any, sin: Any, positions: Any, norms: Any, epsilon: An
                 head[half + k] = right * cos[at, half + k] + left * sin[at, half + k]
 
 
+@njit(inline="always", **OPTIONS)
+def _seen(first: Any, many: Any, position: Any, window: Any) -> Any:
+    """(the first, how many) of ``many`` keys from ``first`` on that a row at a position sees."""
+    left = max(first, position + 1 - window) if window else first
+    return left, max(min(first + many, position + 1) - left, 0)
+
+
 @njit(**OPTIONS)
 def attend(qkv: Any, pieces: Any, positions: Any, place: Any, shape: Any, weights: Any, out: Any, whose: Any) -> None:
     """Keeps each row's keys and values, and attends to all of its request that it sees.
@@ -221,55 +228,48 @@ def attend(qkv: Any, pieces: Any, positions: Any, place: Any, shape: Any, weight
                 values[positions[row], k] = qkv[row, heads + kv_heads + number, k]
         for start in range(begin, end, TOGETHER):
             stop = min(start + TOGETHER, end)
-            low = max(0, positions[start] + 1 - window) if window else 0
             high = positions[stop - 1] + 1
+            low = _seen(0, high, positions[start], window)[0]
             step = _KEYS_TOGETHER if (stop - start) * group > 1 else high - low
             for block in range(low, high, step):
                 for row in range(start, stop):
-                    left = max(block, positions[row] + 1 - window) if window else block
-                    count = min(block + step, positions[row] + 1) - left
-                    if count <= 0:
-                        continue
+                    left, count = _seen(block, step, positions[row], window)
                     here = keys_at + _FOUR * left * size
-                    beside = here + kv_heads * head_bytes
-                    for head in range(group):
-                        soon = beside if row == start and not head else np.int64(0)
+                    for head in range(group if count else 0):
+                        soon = here + kv_heads * head_bytes if row == start and not head else _NOWHERE
                         query = qkv[row, number * group + head]
-                        place = weights[(row - start) * group + head, left - low : left - low + count]
-                        _scores(query.ctypes.data, here, count, size, soon, place.ctypes.data)
+                        scores = weights[(row - start) * group + head, left - low : left - low + count]
+                        _scores(query.ctypes.data, here, count, size, soon, scores.ctypes.data)
                         for k in range(summed, size):
                             for t in range(count):
-                                place[t] += query[k] * keys[left + t, k]
+                                scores[t] += query[k] * keys[left + t, k]
             for row in range(start, stop):
-                left = max(0, positions[row] + 1 - window) if window else 0
+                left, count = _seen(low, high - low, positions[row], window)
                 for head in range(group):
-                    place = weights[(row - start) * group + head, left - low : positions[row] + 1 - low]
+                    scores = weights[(row - start) * group + head, left - low : left - low + count]
                     top = -_FLOAT(np.inf)
-                    for t in range(len(place)):
-                        place[t] *= scale
-                        top = max(top, place[t])
-                    share = _ZERO
-                    for t in range(len(place)):
-                        place[t] = _exp(place[t] - top)
-                        share += place[t]
-                    share = _ONE / share
-                    for t in range(len(place)):
-                        place[t] *= share
+                    for t in range(count):
+                        scores[t] *= scale
+                        top = max(top, scores[t])
+                    total = _ZERO
+                    for t in range(count):
+                        scores[t] = _exp(scores[t] - top)
+                        total += scores[t]
+                    share = _ONE / total
+                    for t in range(count):
+                        scores[t] *= share
                     for k in range(size):
                         out[row, number * group + head, k] = _ZERO
-            after = keys_at + head_bytes if number + 1 < kv_heads else np.int64(0)
+            after = keys_at + head_bytes if number + 1 < kv_heads else _NOWHERE
             for block in range(low, high, step):
                 for row in range(start, stop):
-                    left = max(block, positions[row] + 1 - window) if window else block
-                    count = min(block + step, positions[row] + 1) - left
-                    if count <= 0:
-                        continue
+                    left, count = _seen(block, step, positions[row], window)
                     offset = _FOUR * left * size
-                    for head in range(group):
-                        soon = after + offset if after and row == start and not head else np.int64(0)
+                    for head in range(group if count else 0):
+                        soon = after + offset if after and row == start and not head else _NOWHERE
                         written = out[row, number * group + head]
-                        place = weights[(row - start) * group + head, left - low : left - low + count]
-                        _mix(place.ctypes.data, values_at + offset, count, size, soon, written.ctypes.data)
+                        shares = weights[(row - start) * group + head, left - low : left - low + count]
+                        _mix(shares.ctypes.data, values_at + offset, count, size, soon, written.ctypes.data)
                         for k in range(whole, size):
                             for t in range(count):
-                                written[k] += place[t] * values[left + t, k]
+                                written[k] += shares[t] * values[left + t, k]

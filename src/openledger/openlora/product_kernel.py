@@ -24,7 +24,7 @@ from openledger.openlora import vectors
 from openledger.openlora.shapes import LINE
 from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, ZERO
 
-# Made of vectors 39121e0df296eb85.
+# Made of vectors f848e68ed9b4e147.
 # As many sums as leave registers for a weight and a number of the row: 12 of 16 with AVX2, 24 of 32 with AVX-512 or NEON.
 _WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 ROWS = 12 if _WIDE else 6

@@ -170,8 +170,8 @@ def _changes(by_layout: dict[Layout, dict[Resident, list[int]]]) -> Changes:
             adapters.append(resident.flat.data_ptr())
             rows += places
             starts.append(len(rows))
-        precision, most = list(LIKE).index(layout.precision), max(map(len, by_adapter.values()))
-        layouts.append((before, len(adapters), precision, layout.rank, layout.start, most))
+        size, most = LIKE[layout.precision].itemsize, max(map(len, by_adapter.values()))
+        layouts.append((before, len(adapters), size, layout.rank, layout.start, most))
     if not layouts:
         return _NO_CHANGES
     blocks, ups, at = [], [], 0

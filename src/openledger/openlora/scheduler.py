@@ -55,7 +55,7 @@ class EngineLimits:
         decoder: ``compiled`` for CPUs, the same bits in any batch; ``torch`` for any device, with ``batch`` slots of ``slot``
             positions for keys and values; ``auto`` takes torch where the base is not on a CPU.
         slot: see there.
-        threads: of the compiled decoder; more of them answer sooner, with the same bits.
+        threads: of the compiled decoder, as far as there are processors; more of them answer sooner, with the same bits.
         adapter_bytes: bytes of adapters that are kept in memory.
         entry_bytes: an adapter up to this size is read into memory; a larger one is used where its file is mapped.
     """

@@ -5,12 +5,18 @@ Each does whole rows or whole columns, so their number changes no bit.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import torch
 
 _WORTH_SHARING = 1 << 19
+
+
+def processors() -> int:
+    """How many this process may use: more threads than that would wait for each other at every step of a turn."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Team:
@@ -24,7 +30,7 @@ class Team:
         self.threads = threads
         self._others = None
         if threads > 1:
-            self._others = ThreadPoolExecutor(threads - 1, "openlora", initializer=lambda: torch.set_num_threads(1))
+            self._others = ThreadPoolExecutor(threads - 1, "openlora-team", initializer=lambda: torch.set_num_threads(1))
 
     def share(self, work: Callable[[int, int], None], size: int) -> None:
         """Does ``work(part, parts)`` for every part, in as many threads at the same time.

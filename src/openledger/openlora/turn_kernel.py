@@ -19,13 +19,12 @@ from openledger.openlora.kernels import add_norm, attend, gate, rotate
 from openledger.openlora.product_kernel import COLUMNS, multiply
 from openledger.openlora.vectors import LONG, OPTIONS, floats_at
 
-# Made of adapter_kernel af7cbbff3a5e1f5e, kernels a9afd54ecf6a3088, product_kernel cd12e62d2ea28fb4, vectors 39121e0df296eb85.
+# Made of adapter_kernel 24d4f3eb7ca09889, kernels 28d456d355f1d007, product_kernel 8c289e9f260dde7e, vectors f848e68ed9b4e147.
 GIVE_WAY = int(ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0)
 """The address of the system's sched_yield, in this process."""
 _PATIENCE = 1 << 10
-LAYER = 16
-"""Numbers of a layer: the addresses of its first norm's weights, of the second's, of those of the heads' queries and keys (0 for
-none), its window, then for each group those of weights, scales (0 for none) and bias (0 for none)."""
+_BEFORE_GROUPS, _OF_A_GROUP = 4, 3
+_ALL = np.int64(1 << 62)
 
 
 class Turn(NamedTuple):
@@ -68,6 +67,10 @@ class Share(NamedTuple):
     parts: int
     met: Any
     give_way: int
+
+    def fail(self) -> None:
+        """Lets the others go on, to an end whose results are worth nothing, instead of waiting for this one forever."""
+        self.met[0] = _ALL
 
 
 @intrinsic
@@ -137,7 +140,7 @@ def _multiply_and_change(
         meetings: before.
     """
     number, group = place
-    outputs, at = np.int64(made.shape[1]), 4 + 3 * group
+    outputs, at = np.int64(made.shape[1]), _BEFORE_GROUPS + _OF_A_GROUP * group
     panels = (outputs + COLUMNS - 1) // COLUMNS
     first, last = panels * share.part // share.parts, panels * (share.part + 1) // share.parts
     affine = (_floats(layer[at + 1], outputs), _floats(layer[at + 2], outputs))
@@ -166,7 +169,9 @@ def run_layers(
     """Runs every layer and the last norm, which stands in ``turn.h`` then.
 
     Args:
-        layers: [layers, :data:`LAYER`].
+        layers: [layers, 16]: the addresses of the weights of a layer's first norm, of its second, of those of queries and keys
+            (0 for none), how many keys are seen (0 for all), then for each group the addresses of weights, scales (0 for none)
+            and bias (0 for none).
         like: an array of the weights' type: float32, uint16 for the bits of bfloat16, int8.
         shape: (heads, kv heads).
         epsilon: of the norms.
