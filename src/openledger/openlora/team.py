@@ -30,7 +30,9 @@ class Team:
         self.threads = threads
         self._others = None
         if threads > 1:
-            self._others = ThreadPoolExecutor(threads - 1, "openlora-team", initializer=lambda: torch.set_num_threads(1))
+            self._others = ThreadPoolExecutor(
+                threads - 1, "openlora-team", initializer=lambda: torch.set_num_threads(1)
+            )
 
     def share(self, work: Callable[[int, int], None], size: int) -> None:
         """Does ``work(part, parts)`` for every part, in as many threads at the same time.
