@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from openledger.openlora.decoder import Decoder
 from openledger.openlora.product_kernel import ROWS, multiply, packed, unpacked
-from openledger.openlora.shapes import DTYPES, LIKE
+from openledger.openlora.shapes import DTYPES
 from openledger.openlora.team import Team
 from openledger.openlora.weights import Weights
 from tests.openlora.models import random_base
@@ -30,10 +30,10 @@ def product(
     parts: int = 1,
 ) -> torch.Tensor:
     held, out = packed(weight), torch.full((len(x), weight.shape[1]), float("nan"))
-    numbers = tuple(one.numpy() for one in affine)
+    place = (held.data_ptr(), *(one.data_ptr() if len(one) else 0 for one in affine))
     for part in range(parts):
         some = (len(held) * part // parts, len(held) * (part + 1) // parts)
-        multiply(x.numpy(), held.data_ptr(), LIKE[precision], numbers, reads, out.numpy(), *some)
+        multiply(x.numpy(), place, precision, reads, out.numpy(), *some)
     return out
 
 

@@ -8,6 +8,7 @@ is the same on every processor and for every row, whatever else is in the batch.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +16,12 @@ from numba import carray, njit, types
 from numba.extending import intrinsic
 
 from openledger.openlora import vectors
-from openledger.openlora.shapes import LIKE, LINE, TILE_RANKS
-from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, WORD, ZERO, floats_at
+from openledger.openlora.shapes import LIKE, LINE, TILE_RANKS, Precision
+from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, WORD, ZERO, call, floats_at, longs_at
 
-# Made of vectors f848e68ed9b4e147.
-_RANKS, _LINE, _FOUR = np.int64(TILE_RANKS), np.int64(LINE), np.int64(4)
+# Made of vectors 66d4d64e05953bf4.
+_RANKS, _LINE, _FOUR, _LONG = np.int64(TILE_RANKS), np.int64(LINE), np.int64(4), np.int64(8)
 _AHEAD = 2048
-_FLOAT32, _BFLOAT16, _INT8 = LIKE["float32"], LIKE["bfloat16"], LIKE["int8"]
 
 
 class Changes(NamedTuple):
@@ -31,8 +31,8 @@ class Changes(NamedTuple):
         adapters: [n], addresses of flat adapters, those of one layout after each other.
         starts: [n + 1], where each one's rows begin in ``rows``.
         rows: the rows that have an adapter.
-        layouts: [layouts, 6]: its first adapter, the one after its last, bytes of a factor, its rank, floats before its
-            factors, the most rows of one of its adapters.
+        layouts: [layouts, 7]: its first adapter, the one after its last, bytes of a factor, its rank, floats before its
+            factors, the most rows of one of its adapters, the address of its precision's :func:`changing`.
         blocks: [layouts, layers + 1, groups, 4]: where A stands among the factors or -1, bytes of A and B together, and the
             first of ``ups`` and the one after the last.
         ups: [all sites, 5], :attr:`openledger.openlora.shapes.Block.columns`.
@@ -134,61 +134,84 @@ def _widened(_context: Any, value: Any) -> Any:
     return types.float32(value), generate
 
 
-@njit(**OPTIONS)
-def _change(
-    x: Any, y: Any, adapters: Any, starts: Any, rows: Any, place: Any, ups: Any, middle: Any, like: Any
-) -> None:
-    """As :func:`change`, for adapters of one layout.
+@cache
+def changing(precision: Precision) -> Any:
+    """The loop for adapters of one layout, whose factors are in a precision, compiled apart: what :func:`change` does, of
 
-    Args:
-        x, y, adapters, starts, rows, ups: as there.
-        place: (floats before the factors, offset of A among them, rank, a multiple of four).
-        middle: room for [most rows of one adapter, sites * rank].
-        like: an array of the factors' type: float32, uint16 for the bits of bfloat16, int8.
+    the address of ``x`` and its inputs, the address of ``y`` and its outputs, the addresses of ``adapters`` and ``starts`` and
+    their number, the address of ``rows``, floats before the factors, the offset of A among them, the rank (a multiple of
+    four), the address and number of ``ups``, and the address of room for [most rows of one adapter, sites * rank].
     """
-    start, offset, rank = place
-    inputs, size = np.int64(x.shape[1]), np.int64(like.itemsize)
-    lane = _LINE // size
-    for number in range(len(adapters)):
-        first, last = starts[number], starts[number + 1]
-        factors = adapters[number] + _FOUR * start
-        tiles = inputs // lane
-        done = tiles * lane
-        for j in range(0, rank * len(ups), _RANKS):
-            here = factors + size * (offset + j * inputs)
-            rest = carray(_like_at(here + size * _RANKS * done, like), (_RANKS, inputs - done))
-            for i in range(first, last):
-                row, made = x[rows[i]], middle[i - first, j : j + _RANKS]
-                _shrink(like, row.ctypes.data, here, tiles, made.ctypes.data)
-                for k in range(inputs - done):
-                    for r in range(_RANKS):
-                        made[r] += row[done + k] * _widened(rest[r, k])
-        for site in range(len(ups)):
-            left, right, affine, scaled = ups[site, 1], ups[site, 2], ups[site, 3], ups[site, 4]
-            outputs = right - left
-            if affine >= 0:
-                gains = carray(floats_at(adapters[number] + _FOUR * affine), (2, outputs))
-                for i in range(first, last):
-                    out = y[rows[i], left:right]
-                    for k in range(outputs):
-                        out[k] = out[k] * gains[0, k] + gains[1, k]
-            if scaled >= 0:
-                scales = carray(floats_at(adapters[number] + _FOUR * scaled), (rank,))
-                for i in range(first, last):
-                    for j in range(rank):
-                        middle[i - first, site * rank + j] *= scales[j]
-            tiles = outputs // lane
+    like = LIKE[precision]
+
+    @vectors.compiled_apart(14)
+    def loop(
+        x: Any,
+        inputs: Any,
+        y: Any,
+        outputs: Any,
+        adapters: Any,
+        starts: Any,
+        many: Any,
+        rows: Any,
+        start: Any,
+        offset: Any,
+        rank: Any,
+        ups: Any,
+        sites: Any,
+        room: Any,
+    ) -> None:
+        size, width = np.int64(like.itemsize), sites * rank
+        lane = _LINE // size
+        flats, bounds = carray(longs_at(adapters), (many,)), carray(longs_at(starts), (many + 1,))
+        up = carray(longs_at(ups), (sites, 5))
+        for number in range(many):
+            first, count = bounds[number], bounds[number + 1] - bounds[number]
+            flat, factors = flats[number], flats[number] + _FOUR * start
+            whose, middle = carray(longs_at(rows + _LONG * first), (count,)), carray(floats_at(room), (count, width))
+            tiles = inputs // lane
             done = tiles * lane
-            for j in range(0, rank, _RANKS):
-                here = factors + size * (ups[site, 0] + j * outputs)
-                rest = carray(_like_at(here + size * _RANKS * done, like), (_RANKS, outputs - done))
-                for i in range(first, last):
-                    out = y[rows[i], left:right]
-                    made = middle[i - first, site * rank + j : site * rank + j + _RANKS]
-                    _expand(like, out.ctypes.data, here, tiles, made.ctypes.data)
-                    for k in range(outputs - done):
+            for j in range(0, width, _RANKS):
+                here = factors + size * (offset + j * inputs)
+                rest = carray(_like_at(here + size * _RANKS * done, like), (_RANKS, inputs - done))
+                for i in range(count):
+                    row = x + _FOUR * whose[i] * inputs
+                    read, made = carray(floats_at(row), (inputs,)), middle[i, j : j + _RANKS]
+                    _shrink(like, row, here, tiles, made.ctypes.data)
+                    for k in range(inputs - done):
                         for r in range(_RANKS):
-                            out[done + k] += made[r] * _widened(rest[r, k])
+                            made[r] += read[done + k] * _widened(rest[r, k])
+            for site in range(sites):
+                left, right, affine, scaled = up[site, 1], up[site, 2], up[site, 3], up[site, 4]
+                columns = right - left
+                if affine >= 0:
+                    gains = carray(floats_at(flat + _FOUR * affine), (2, columns))
+                    for i in range(count):
+                        out = carray(floats_at(y + _FOUR * (whose[i] * outputs + left)), (columns,))
+                        for k in range(columns):
+                            out[k] = out[k] * gains[0, k] + gains[1, k]
+                if scaled >= 0:
+                    scales = carray(floats_at(flat + _FOUR * scaled), (rank,))
+                    for i in range(count):
+                        for j in range(rank):
+                            middle[i, site * rank + j] *= scales[j]
+                tiles = columns // lane
+                done = tiles * lane
+                for j in range(0, rank, _RANKS):
+                    here = factors + size * (up[site, 0] + j * columns)
+                    rest = carray(_like_at(here + size * _RANKS * done, like), (_RANKS, columns - done))
+                    for i in range(count):
+                        to = y + _FOUR * (whose[i] * outputs + left)
+                        out, made = (
+                            carray(floats_at(to), (columns,)),
+                            middle[i, site * rank + j : site * rank + j + _RANKS],
+                        )
+                        _expand(like, to, here, tiles, made.ctypes.data)
+                        for k in range(columns - done):
+                            for r in range(_RANKS):
+                                out[done + k] += made[r] * _widened(rest[r, k])
+
+    return loop
 
 
 @njit(**OPTIONS)
@@ -204,20 +227,21 @@ def change(x: Any, y: Any, changes: Any, layer: Any, group: Any, part: Any, part
         parts: of them.
     """
     for number in range(len(changes.layouts)):
-        begin, end, size, rank, start, most = changes.layouts[number]
-        offset, _, first_up, last_up = changes.blocks[number, layer, group]
-        first, last = begin + (end - begin) * part // parts, begin + (end - begin) * (part + 1) // parts
-        if offset < 0 or first == last:
+        layout, block = changes.layouts[number], changes.blocks[number, layer, group]
+        begin, many, rank = layout[0], layout[1] - layout[0], layout[3]
+        first, last = begin + many * part // parts, begin + many * (part + 1) // parts
+        if block[0] < 0 or first == last:
             continue
-        ups, place = changes.ups[first_up:last_up], (start, offset, rank)
-        adapters, starts, rows = changes.adapters[first:last], changes.starts[first : last + 1], changes.rows
-        middle = np.empty((most, len(ups) * rank), np.float32)
-        if size == 4:
-            _change(x, y, adapters, starts, rows, place, ups, middle, _FLOAT32)
-        elif size == 2:
-            _change(x, y, adapters, starts, rows, place, ups, middle, _BFLOAT16)
-        else:
-            _change(x, y, adapters, starts, rows, place, ups, middle, _INT8)
+        adapters, starts, ups = (
+            changes.adapters[first:last],
+            changes.starts[first:last],
+            changes.ups[block[2] : block[3]],
+        )
+        room = np.empty(layout[5] * len(ups) * rank, np.float32)
+        rows = (x.ctypes.data, x.shape[1], y.ctypes.data, y.shape[1])
+        whose = (adapters.ctypes.data, starts.ctypes.data, last - first, changes.rows.ctypes.data)
+        place = (layout[4], block[0], rank, ups.ctypes.data, len(ups), room.ctypes.data)
+        call(layout[6], rows + whose + place)
 
 
 @njit(**OPTIONS)
@@ -225,11 +249,10 @@ def reads(changes: Any, layer: Any, group: Any, found: Any) -> Any:
     """Writes the address and bytes of the factors that :func:`change` will read to ``found`` [adapters, 2]; returns how many."""
     count = 0
     for number in range(len(changes.layouts)):
-        begin, end, size, _, start, _ = changes.layouts[number]
-        offset = changes.blocks[number, layer, group, 0]
-        if offset >= 0:
-            for adapter in range(begin, end):
-                found[count, 0] = changes.adapters[adapter] + _FOUR * start + size * offset
-                found[count, 1] = changes.blocks[number, layer, group, 1]
+        layout, block = changes.layouts[number], changes.blocks[number, layer, group]
+        if block[0] >= 0:
+            for adapter in range(layout[0], layout[1]):
+                found[count, 0] = changes.adapters[adapter] + _FOUR * layout[4] + layout[2] * block[0]
+                found[count, 1] = block[1]
                 count += 1
     return count

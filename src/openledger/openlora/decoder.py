@@ -17,6 +17,7 @@ import torch
 
 from openledger.openlora.kernels import TOGETHER
 from openledger.openlora.memory import floats
+from openledger.openlora.product_kernel import multiplication
 from openledger.openlora.residents import Deltas, Resident
 from openledger.openlora.shapes import GROUPS, SITES, Dimensions
 from openledger.openlora.team import Team
@@ -112,7 +113,7 @@ class Decoder:
                 ],
                 dtype=np.int64,
             ),
-            self._head.like,
+            multiplication(self._head.precision).address,
             (self.dimensions.heads, self.dimensions.kv_heads),
             np.float32(config.rms_norm_eps),
             rotation,

@@ -18,7 +18,7 @@ from openledger.openlora import vectors
 from openledger.openlora.shapes import LINE
 from openledger.openlora.vectors import EIGHT, FLOAT, LANES, LONG, OPTIONS, floats_at
 
-# Made of vectors f848e68ed9b4e147.
+# Made of vectors 66d4d64e05953bf4.
 _FLOAT = np.float32
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _FLOAT(1.4426950408889634), _FLOAT(0.693359375), _FLOAT(-2.12194440e-4)
 _EXP = tuple(

@@ -12,19 +12,20 @@ whatever else is in the batch: how many rows and columns are taken at once chang
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from llvmlite import binding
-from numba import njit, types
+from numba import carray, njit, types
 from numba.extending import intrinsic
 
 from openledger.openlora import vectors
-from openledger.openlora.shapes import LINE
-from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, ZERO
+from openledger.openlora.shapes import LIKE, LINE, Precision
+from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, ZERO, floats_at, longs_at
 
-# Made of vectors f848e68ed9b4e147.
+# Made of vectors 66d4d64e05953bf4.
 # As many sums as leave registers for a weight and a number of the row: 12 of 16 with AVX2, 24 of 32 with AVX-512 or NEON.
 _WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 ROWS = 12 if _WIDE else 6
@@ -148,63 +149,94 @@ def _lines(count: Any) -> Any:
     return (count + _LINE - 1) // _LINE * _LINE
 
 
-@njit(**OPTIONS)
-def multiply(x: Any, weights: Any, like: Any, affine: Any, reads: Any, out: Any, start: Any, stop: Any) -> None:
-    """Writes the products of rows with some panels of weights, times scales, plus a bias.
+@cache
+def multiplication(precision: Precision) -> Any:
+    """The loop for weights in a precision, which is compiled apart: what :func:`multiply` does, of
+
+    addresses of ``x``, its rows and inputs, addresses of the weights, of scales and of the bias (0 for none), the address and
+    number of ``reads``, the address and columns of ``out``, the first panel, the one after the last, and the address of room
+    for :data:`ROWS` * :data:`COLUMNS` numbers.
+    """
+    like = LIKE[precision]
+
+    @vectors.compiled_apart(13)
+    def loop(
+        x: Any,
+        rows: Any,
+        inputs: Any,
+        weights: Any,
+        scales: Any,
+        bias: Any,
+        reads: Any,
+        many: Any,
+        out: Any,
+        outputs: Any,
+        start: Any,
+        stop: Any,
+        room: Any,
+    ) -> None:
+        if not rows:
+            return
+        made, spare = carray(floats_at(out), (rows, outputs)), carray(floats_at(room), (ROWS, COLUMNS))
+        read = carray(longs_at(reads), (many, 2))
+        blocks, width = (rows + ROWS - 1) // ROWS, _FOUR * outputs
+        panel = inputs * COLUMNS * np.int64(like.itemsize)
+        part = _lines((panel + blocks - 1) // blocks)
+        rounds = max(inputs // _INPUTS, 1)
+        step = _lines((part + rounds - 1) // rounds)
+        asked = part // step
+        wanted: Any = _ZERO
+        for number in range(many):
+            wanted += read[number, 1]
+        wanted = min(wanted, _MOST_PREFETCHED)
+        calls = (stop - start) * blocks
+        share = _lines(wanted // max(calls - many, 1) + 1) if wanted else _ZERO
+        lines = min(share // _LINE, rounds)
+        entry, place = _ZERO, _ZERO
+        for number in range(start, stop):
+            left, here = number * COLUMNS, weights + number * panel
+            for block in range(blocks):
+                first, last = rows * block // blocks, rows * (block + 1) // blocks
+                while entry < many and place >= read[entry, 1]:
+                    entry, place = entry + 1, _ZERO
+                ask = read[entry, 0] + place if entry < many else here
+                place += share
+                row, after = x + _FOUR * first * inputs, here + panel + block * part
+                whole = left + COLUMNS <= outputs
+                to, apart = (out + _FOUR * (first * outputs + left), width) if whole else (room, _FOUR * COLUMNS)
+                _multiply(like, last - first, row, inputs, here, to, apart, after, step, asked, ask, lines)
+                if not whole:
+                    for i in range(first, last):
+                        for k in range(left, outputs):
+                            made[i, k] = spare[i - first, k - left]
+        begin, end = start * COLUMNS, min(stop * COLUMNS, outputs)
+        if scales:
+            factors = carray(floats_at(scales), (outputs,))
+            for i in range(rows):
+                for k in range(begin, end):
+                    made[i, k] *= factors[k]
+        if bias:
+            more = carray(floats_at(bias), (outputs,))
+            for i in range(rows):
+                for k in range(begin, end):
+                    made[i, k] += more[k]
+
+    return loop
+
+
+def multiply(
+    x: Any, place: tuple[int, int, int], precision: Precision, reads: Any, out: Any, start: int, stop: int
+) -> None:
+    """Writes the products of rows with some panels of weights, times scales, plus a bias; without the interpreter's lock.
 
     Args:
-        x: [rows, inputs].
-        weights: address of :func:`packed`.
-        like: an array of their type: float32, uint16 for the bits of bfloat16, int8.
-        affine: (scales [outputs], bias [outputs]); an empty one is left out.
+        x: [rows, inputs], contiguous.
+        place: addresses of :func:`packed`, of scales [outputs] and of a bias [outputs]; 0 for none.
+        precision: of the weights.
         reads: [n, 2], addresses and bytes of what will be read next; its first 8 MiB are prefetched.
-        out: [rows, outputs].
+        out: [rows, outputs], contiguous.
         start, stop: the panels.
     """
-    rows, inputs, outputs = np.int64(x.shape[0]), np.int64(x.shape[1]), np.int64(out.shape[1])
-    if not rows:
-        return
-    blocks, width = (rows + ROWS - 1) // ROWS, _FOUR * outputs
-    panel = inputs * COLUMNS * np.int64(like.itemsize)
-    part = _lines((panel + blocks - 1) // blocks)
-    rounds = max(inputs // _INPUTS, 1)
-    step = _lines((part + rounds - 1) // rounds)
-    asked = part // step
-    wanted: Any = _ZERO
-    for number in range(len(reads)):
-        wanted += reads[number, 1]
-    wanted = min(wanted, _MOST_PREFETCHED)
-    calls = (stop - start) * blocks
-    share = _lines(wanted // max(calls - len(reads), 1) + 1) if wanted else _ZERO
-    lines = min(share // _LINE, rounds)
-    number, place = 0, _ZERO
-    spare = np.empty((ROWS, COLUMNS if outputs % COLUMNS else 0), np.float32)
-    for at_panel in range(start, stop):
-        left, here = at_panel * COLUMNS, weights + at_panel * panel
-        for block in range(blocks):
-            first, last = rows * block // blocks, rows * (block + 1) // blocks
-            while number < len(reads) and place >= reads[number, 1]:
-                number, place = number + 1, _ZERO
-            ask = reads[number, 0] + place if number < len(reads) else here
-            place += share
-            row = x.ctypes.data + _FOUR * first * inputs
-            after = here + panel + block * part
-            if left + COLUMNS <= outputs:
-                to = out.ctypes.data + _FOUR * (first * outputs + left)
-                _multiply(like, last - first, row, inputs, here, to, width, after, step, asked, ask, lines)
-            else:
-                to, short = spare.ctypes.data, _FOUR * COLUMNS
-                _multiply(like, last - first, row, inputs, here, to, short, after, step, asked, ask, lines)
-                for number_of_row in range(first, last):
-                    for column in range(left, outputs):
-                        out[number_of_row, column] = spare[number_of_row - first, column - left]
-    scales, bias = affine
-    first, last = start * COLUMNS, min(stop * COLUMNS, outputs)
-    if len(scales):
-        for i in range(rows):
-            for k in range(first, last):
-                out[i, k] *= scales[k]
-    if len(bias):
-        for i in range(rows):
-            for k in range(first, last):
-                out[i, k] += bias[k]
+    room = np.empty((ROWS, COLUMNS), np.float32)
+    given = (x.ctypes.data, *x.shape, *place, reads.ctypes.data, len(reads), out.ctypes.data, out.shape[1])
+    multiplication(precision).ctypes(*given, start, stop, room.ctypes.data)

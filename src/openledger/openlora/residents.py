@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from openledger.openlora import metrics
-from openledger.openlora.adapter_kernel import Changes, change
+from openledger.openlora.adapter_kernel import Changes, change, changing
 from openledger.openlora.adapters import StoredAdapter
 from openledger.openlora.memory import floats
 from openledger.openlora.shapes import GROUPS, LIKE, Layout
@@ -171,7 +171,8 @@ def _changes(by_layout: dict[Layout, dict[Resident, list[int]]]) -> Changes:
             rows += places
             starts.append(len(rows))
         size, most = LIKE[layout.precision].itemsize, max(map(len, by_adapter.values()))
-        layouts.append((before, len(adapters), size, layout.rank, layout.start, most))
+        loop = changing(layout.precision).address
+        layouts.append((before, len(adapters), size, layout.rank, layout.start, most, loop))
     if not layouts:
         return _NO_CHANGES
     blocks, ups, at = [], [], 0

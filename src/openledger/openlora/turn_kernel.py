@@ -16,10 +16,10 @@ from numba.extending import intrinsic
 
 from openledger.openlora.adapter_kernel import change, reads
 from openledger.openlora.kernels import add_norm, attend, gate, rotate
-from openledger.openlora.product_kernel import COLUMNS, multiply
-from openledger.openlora.vectors import LONG, OPTIONS, floats_at
+from openledger.openlora.product_kernel import COLUMNS, ROWS
+from openledger.openlora.vectors import LONG, OPTIONS, call, floats_at
 
-# Made of adapter_kernel 24d4f3eb7ca09889, kernels 28d456d355f1d007, product_kernel 8c289e9f260dde7e, vectors f848e68ed9b4e147.
+# Made of adapter_kernel ed8efb98c3542ddc, kernels 9077e8aef14df2ab, product_kernel 5301d5c5f5c76163, vectors 66d4d64e05953bf4.
 GIVE_WAY = int(ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0)
 """The address of the system's sched_yield, in this process."""
 _PATIENCE = 1 << 10
@@ -127,26 +127,37 @@ def _meet(share: Any, meetings: Any) -> Any:
 
 @njit(**OPTIONS)
 def _multiply_and_change(
-    layer: Any, like: Any, changes: Any, place: Any, read: Any, made: Any, found: Any, share: Any, meetings: Any
+    layer: Any,
+    loop: Any,
+    changes: Any,
+    place: Any,
+    read: Any,
+    made: Any,
+    found: Any,
+    room: Any,
+    share: Any,
+    meetings: Any,
 ) -> Any:
     """Writes a group's outputs for ``read`` to ``made``, with what adapters change; returns how often the threads have met.
 
     Args:
-        layer, like, changes, share: as in :func:`run_layers`; the layer is one of the layers.
+        layer, loop, changes, share: as in :func:`run_layers`; the layer is one of the layers.
         place: (number of the layer, number of the group).
         read: [rows, inputs].
         made: [rows, outputs].
         found: room for [adapters, 2].
+        room: for :data:`openledger.openlora.product_kernel.ROWS` * :data:`openledger.openlora.product_kernel.COLUMNS` numbers.
         meetings: before.
     """
     number, group = place
     outputs, at = np.int64(made.shape[1]), _BEFORE_GROUPS + _OF_A_GROUP * group
     panels = (outputs + COLUMNS - 1) // COLUMNS
     first, last = panels * share.part // share.parts, panels * (share.part + 1) // share.parts
-    affine = (_floats(layer[at + 1], outputs), _floats(layer[at + 2], outputs))
     count = reads(changes, number, group, found)
     soon = found[count * share.part // share.parts : count * (share.part + 1) // share.parts]
-    multiply(read, layer[at], like, affine, soon, made, first, last)
+    rows = (read.ctypes.data, read.shape[0], read.shape[1])
+    place = (layer[at], layer[at + 1], layer[at + 2], soon.ctypes.data, len(soon))
+    call(loop, rows + place + (made.ctypes.data, outputs, first, last, room.ctypes.data))
     meetings = _meet(share, meetings)
     if count:
         change(read, made, changes, number, group, share.part, share.parts)
@@ -157,7 +168,7 @@ def _multiply_and_change(
 @njit(**OPTIONS)
 def run_layers(
     layers: Any,
-    like: Any,
+    loop: Any,
     shape: Any,
     epsilon: Any,
     rotation: Any,
@@ -172,7 +183,7 @@ def run_layers(
         layers: [layers, 16]: the addresses of the weights of a layer's first norm, of its second, of those of queries and keys
             (0 for none), how many keys are seen (0 for all), then for each group the addresses of weights, scales (0 for none)
             and bias (0 for none).
-        like: an array of the weights' type: float32, uint16 for the bits of bfloat16, int8.
+        loop: address of the weights' :func:`openledger.openlora.product_kernel.multiplication`.
         shape: (heads, kv heads).
         epsilon: of the norms.
         rotation: (cosines, sines) [context, head size].
@@ -189,13 +200,13 @@ def run_layers(
     size = turn.qkv.shape[2]
     qkv, attended = turn.qkv.reshape(rows, -1), turn.attended.reshape(rows, -1)
     cos, sin = rotation
-    found = np.empty((len(changes.adapters), 2), np.int64)
+    found, room = np.empty((len(changes.adapters), 2), np.int64), np.empty(ROWS * COLUMNS, np.float32)
     met = 0
     for number in range(len(layers)):
         layer = layers[number]
         add_norm(x, y, _floats(layer[0], hidden), epsilon, h)
         met = _meet(share, met)
-        met = _multiply_and_change(layer, like, changes, (number, 0), turn.h, qkv, found, share, met)
+        met = _multiply_and_change(layer, loop, changes, (number, 0), turn.h, qkv, found, room, share, met)
         norms = _floats(layer[2], 2 * size).reshape(-1, size)
         rotate(turn.qkv[first:last], cos, sin, positions, norms, epsilon, shape)
         met = _meet(share, met)
@@ -203,11 +214,11 @@ def run_layers(
         whose = (first_unit, last_unit)
         attend(turn.qkv, turn.pieces, turn.positions, (number, window), shape, weights, turn.attended, whose)
         met = _meet(share, met)
-        met = _multiply_and_change(layer, like, changes, (number, 1), attended, turn.y, found, share, met)
+        met = _multiply_and_change(layer, loop, changes, (number, 1), attended, turn.y, found, room, share, met)
         add_norm(x, y, _floats(layer[1], hidden), epsilon, h)
         met = _meet(share, met)
-        met = _multiply_and_change(layer, like, changes, (number, 2), turn.h, turn.gate_up, found, share, met)
+        met = _multiply_and_change(layer, loop, changes, (number, 2), turn.h, turn.gate_up, found, room, share, met)
         gate(turn.gate_up[first:last], turn.inner[first:last])
         met = _meet(share, met)
-        met = _multiply_and_change(layer, like, changes, (number, 3), turn.inner, turn.y, found, share, met)
+        met = _multiply_and_change(layer, loop, changes, (number, 3), turn.inner, turn.y, found, room, share, met)
     add_norm(x, y, last_norm, epsilon, h)

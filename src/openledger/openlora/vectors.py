@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import cfunc, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -153,6 +153,41 @@ def by_groups(builder: Any, count: Any, size: int, some: Callable[[int, Any], No
 
     loop(builder, rounds, [], group)
     loop(builder, builder.sub(count, done), [], single)
+
+
+def compiled_apart(arguments: int) -> Any:
+    """A decorator for a loop that takes so many whole numbers, addresses among them, and that others :func:`call`.
+
+    What Numba compiles into another loop is optimised again with each loop around it. It must not raise, nor ask for memory.
+    """
+    return cfunc(types.void(*[types.int64] * arguments), **OPTIONS)
+
+
+@intrinsic
+def call(_context: Any, _address: Any, arguments: Any) -> Any:
+    """In compiled loops: calls what :func:`compiled_apart` made, whose ``address`` it gets, with a tuple of whole numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        address, values = given
+        numbers = [
+            context.cast(builder, builder.extract_value(values, place), kind, types.int64)
+            for place, kind in enumerate(signature.args[1])
+        ]
+        function = ir.FunctionType(ir.VoidType(), [LONG] * len(numbers))
+        builder.call(builder.inttoptr(address, function.as_pointer()), numbers)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, arguments), generate
+
+
+@intrinsic
+def longs_at(_context: Any, _address: Any) -> Any:
+    """In compiled loops: a pointer to the int64 numbers at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.int64)(types.int64), generate
 
 
 @intrinsic

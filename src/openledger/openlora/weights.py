@@ -15,11 +15,11 @@ import torch
 
 from openledger.openlora.memory import floats
 from openledger.openlora.product_kernel import COLUMNS, multiply, packed, unpacked
-from openledger.openlora.shapes import DTYPES, LIKE, Precision
+from openledger.openlora.shapes import DTYPES, Precision
 from openledger.openlora.team import Team
 
 Kind = Literal["float32", "int8"]
-_NOTHING, _NO_READS = np.empty(0, dtype=np.float32), np.empty((0, 2), dtype=np.int64)
+_NO_READS = np.empty((0, 2), dtype=np.int64)
 
 
 class Linear:
@@ -27,13 +27,13 @@ class Linear:
 
     Args:
         held: :func:`openledger.openlora.product_kernel.packed` of their weights.
-        precision: of them.
+        precision: of the weights.
         scales: [outputs] of int8 codes; None for other weights.
         bias: [outputs]; None where no layer has one.
         team: who computes.
 
     Attributes:
-        like: an array by whose type compiled loops know the precision.
+        precision: of the weights.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Linear:
         team: Team,
     ) -> None:
         self._held = held
-        self.like = LIKE[precision]
+        self.precision = precision
         self._scales = scales
         self._bias = bias
         self._team = team
@@ -64,11 +64,10 @@ class Linear:
     def times(self, x: torch.Tensor, out: torch.Tensor) -> None:
         """Writes their outputs for ``x`` [rows, input] to ``out`` [rows, outputs]; both are contiguous."""
         rows, made, panels = x.numpy(), out.numpy(), len(self._held)
-        affine = tuple(_NOTHING if one is None else one.numpy() for one in (self._scales, self._bias))
 
         def some(part: int, parts: int) -> None:
             first, last = panels * part // parts, panels * (part + 1) // parts
-            multiply(rows, self._held.data_ptr(), self.like, affine, _NO_READS, made, first, last)
+            multiply(rows, self.place, self.precision, _NO_READS, made, first, last)
 
         self._team.share(some, len(rows) * self._held.numel())
 
