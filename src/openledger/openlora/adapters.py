@@ -549,7 +549,9 @@ def _change(
     a, b, scale = _scaled(module, parts["A"], parts["B"], patterns, bool(config.get("use_rslora")))
     gain = torch.ones(len(weight))
     if "magnitude" in parts:
-        gain = parts["magnitude"] / torch.linalg.norm(weight + b @ a, dim=1)
+        # In float64, which rounds to the same float32 however a processor orders the sums.
+        changed = torch.linalg.norm(weight.double() + b.double() @ a.double(), dim=1)
+        gain = (parts["magnitude"].double() / changed).float()
         b = gain[:, None] * b
     shift = shift - gain * before
     if "bias of B" in parts:

@@ -2,7 +2,8 @@
 
 A turn runs any number of :class:`Chunk`: one more token of a running request, or a piece of a prompt. Their rows stand below
 each other, so that every weight is read once for all of them. A sum's order depends neither on how many rows there are nor on
-how a prompt is cut, so a request's results are bitwise the same alone and in any batch, with any number of threads.
+how a prompt is cut nor on the processor, so a request's results are bitwise the same alone and in any batch, with any number of
+threads, on any machine.
 transformers is the oracle in tests.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from openledger.openlora.kernels import TOGETHER
 from openledger.openlora.memory import floats
@@ -102,7 +104,7 @@ class Decoder:
         with torch.inference_mode():
             self._groups = [_groups(layer, made) for layer in parts.layers]
             self._head = made.across(model.lm_head)
-            rotation = self._rotation(parts.rotary_emb)
+            rotation = _rotation(parts.rotary_emb, self.context)
         self._norms = [_norms(layer) for layer in parts.layers]
         self._layers = (
             np.array(
@@ -203,10 +205,23 @@ class Decoder:
             room = self._rooms[name] = torch.zeros(rows * width)
         return room[: rows * width].view(rows, width)
 
-    def _rotation(self, rotary: Any) -> tuple[Any, Any]:
-        """Cosines and sines [context, head size], as transformers computes them."""
-        cos, sin = rotary(self._embedding, torch.arange(self.context)[None])
-        return cos[0].numpy().copy(), sin[0].numpy().copy()
+
+class _RoundedOnce(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Has powers, cosines and sines computed in float64 and rounded: torch's float32 ones depend on the kind of processor."""
+
+    _WIDER = (torch.ops.aten.pow.Scalar, torch.ops.aten.cos.default, torch.ops.aten.sin.default)
+
+    def __torch_dispatch__(self, function: Any, _types: Any, given: Any = (), named: Any = None) -> Any:
+        if function not in self._WIDER:
+            return function(*given, **(named or {}))
+        return function(*(one.double() if isinstance(one, torch.Tensor) else one for one in given)).float()
+
+
+def _rotation(rotary: Any, context: int) -> tuple[Any, Any]:
+    """Cosines and sines [context, head size], by transformers' own formulas."""
+    with _RoundedOnce():  # type: ignore[no-untyped-call]
+        cos, sin = type(rotary)(rotary.config)(torch.empty(0), torch.arange(context)[None])
+    return cos[0].numpy().copy(), sin[0].numpy().copy()
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 Each takes numpy views of float32 buffers and works row by row: a row's result depends on that row alone, whatever else is in
 the batch. Keys, values and adapters are given as addresses, since every request has buffers of its own; the caller keeps them
-alive. Sums are reordered for vector instructions, in the same way for every row.
+alive. A result's bits are the same on every processor: sums are written in :mod:`openledger.openlora.vectors`.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,18 +19,14 @@ from openledger.openlora import vectors
 from openledger.openlora.shapes import LINE
 from openledger.openlora.vectors import EIGHT, FLOAT, LANES, LONG, OPTIONS, floats_at
 
-# Made of vectors 66d4d64e05953bf4.
+# Made of vectors 126a18b5e3a63303.
 _FLOAT = np.float32
-_LOG2_E, _LN2_HIGH, _LN2_LOW = _FLOAT(1.4426950408889634), _FLOAT(0.693359375), _FLOAT(-2.12194440e-4)
-_EXP = tuple(
-    _FLOAT(one) for one in (1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
-)
 _FOUR, _NOWHERE = np.int64(4), np.int64(0)
 _KEYS, _EIGHT, _VECTORS = 8, 8, 4
 _KEYS_TOGETHER = 64
 TOGETHER = 8
 """Rows of a request that are attended for together."""
-_LEAST, _MOST, _ZERO, _HALF, _ONE = _FLOAT(-87), _FLOAT(88), _FLOAT(0), _FLOAT(0.5), _FLOAT(1)
+_ZERO, _ONE = _FLOAT(0), _FLOAT(1)
 
 
 @intrinsic
@@ -72,7 +69,7 @@ def _scores(_context: Any, _query: Any, _keys: Any, _count: Any, _size: Any, _fo
             if number == _KEYS:
                 vectors.horizontal_sums(builder, sums, place)
             else:
-                builder.store(vectors.horizontal_sum(builder, *sums), builder.inttoptr(place, FLOAT.as_pointer()))
+                vectors.store(builder, vectors.horizontal_sum(builder, *sums), place)
 
         vectors.by_groups(builder, count, _KEYS, some)
         return context.get_dummy_value()
@@ -114,17 +111,64 @@ def _mix(_context: Any, _weights: Any, _values: Any, _count: Any, _size: Any, _f
     return types.void(*[types.int64] * 6), generate
 
 
-@njit(inline="always", **OPTIONS)
-def _exp(x: Any) -> Any:
-    """Cephes' expf, which vectorises; within 2 units in the last place."""
-    x = min(max(x, _LEAST), _MOST)
-    whole = np.floor(x * _LOG2_E + _HALF)
-    rest = x - whole * _LN2_HIGH - whole * _LN2_LOW
-    series = _EXP[0]
-    for factor in _EXP[1:]:
-        series = series * rest + factor
-    value = series * rest * rest + rest + _ONE
-    return value * np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+@intrinsic
+def _exp(_context: Any, _x: Any) -> Any:
+    """:func:`openledger.openlora.vectors.exp` of a number."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return vectors.exp(builder, arguments[0])
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def _squares(_context: Any, _numbers: Any, _count: Any) -> Any:
+    """The sum of the squares of ``count`` numbers at an address."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        numbers, count = arguments
+
+        def square(kind: Any, place: Any) -> Any:
+            value = vectors.load(builder, builder.add(numbers, place), kind)
+            return builder.fmul(value, value)
+
+        return vectors.joined(builder, count, 0.0, builder.fadd, square)
+
+    return types.float32(types.int64, types.int64), generate
+
+
+@intrinsic
+def _largest(_context: Any, _numbers: Any, _count: Any) -> Any:
+    """The largest of ``count`` numbers at an address."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        numbers, count = arguments
+
+        def value(kind: Any, place: Any) -> Any:
+            return vectors.load(builder, builder.add(numbers, place), kind)
+
+        return vectors.joined(builder, count, float("-inf"), partial(vectors.larger, builder), value)
+
+    return types.float32(types.int64, types.int64), generate
+
+
+@intrinsic
+def _exponentials(_context: Any, _numbers: Any, _count: Any, _top: Any) -> Any:
+    """Writes exp(number - top) for each of ``count`` numbers at an address, and returns the sum."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        numbers, count, top = arguments
+        tops = {vectors.VECTOR: vectors.broadcast(builder, top), FLOAT: top}
+
+        def one(kind: Any, place: Any) -> Any:
+            address = builder.add(numbers, place)
+            value = vectors.exp(builder, builder.fsub(vectors.load(builder, address, kind), tops[kind]))
+            vectors.store(builder, value, address)
+            return value
+
+        return vectors.joined(builder, count, 0.0, builder.fadd, one)
+
+    return types.float32(types.int64, types.int64, types.float32), generate
 
 
 @njit(**OPTIONS)
@@ -132,12 +176,9 @@ def add_norm(x: Any, y: Any, weight: Any, epsilon: Any, out: Any) -> None:
     """Adds ``y`` to ``x`` [rows, width] in place, and writes its root-mean-square norm times ``weight`` to ``out``."""
     rows, width = x.shape
     for row in range(rows):
-        total = _ZERO
         for k in range(width):
-            value = x[row, k] + y[row, k]
-            x[row, k] = value
-            total += value * value
-        scale = _ONE / np.sqrt(total / _FLOAT(width) + epsilon)
+            x[row, k] += y[row, k]
+        scale = _ONE / np.sqrt(_squares(x[row].ctypes.data, width) / _FLOAT(width) + epsilon)
         for k in range(width):
             out[row, k] = x[row, k] * scale * weight[k]
 
@@ -173,10 +214,7 @@ def rotate(qkv: Any, cos: Any, sin: Any, positions: Any, norms: Any, epsilon: An
             head = qkv[row, number]
             if len(norms):
                 weight = norms[0 if number < heads else 1]
-                total = _ZERO
-                for k in range(size):
-                    total += head[k] * head[k]
-                scale = _ONE / np.sqrt(total / _FLOAT(size) + epsilon)
+                scale = _ONE / np.sqrt(_squares(head.ctypes.data, size) / _FLOAT(size) + epsilon)
                 for k in range(size):
                     head[k] *= scale * weight[k]
             for k in range(half):
@@ -247,15 +285,10 @@ def attend(qkv: Any, pieces: Any, positions: Any, place: Any, shape: Any, weight
                 left, count = _seen(low, high - low, positions[row], window)
                 for head in range(group):
                     scores = weights[(row - start) * group + head, left - low : left - low + count]
-                    top = -_FLOAT(np.inf)
                     for t in range(count):
                         scores[t] *= scale
-                        top = max(top, scores[t])
-                    total = _ZERO
-                    for t in range(count):
-                        scores[t] = _exp(scores[t] - top)
-                        total += scores[t]
-                    share = _ONE / total
+                    at = scores.ctypes.data
+                    share = _ONE / _exponentials(at, count, _largest(at, count))
                     for t in range(count):
                         scores[t] *= share
                     for k in range(size):
@@ -270,6 +303,6 @@ def attend(qkv: Any, pieces: Any, positions: Any, place: Any, shape: Any, weight
                         written = out[row, number * group + head]
                         shares = weights[(row - start) * group + head, left - low : left - low + count]
                         _mix(shares.ctypes.data, values_at + offset, count, size, soon, written.ctypes.data)
-                        for k in range(whole, size):
-                            for t in range(count):
+                        for t in range(count if whole < size else 0):
+                            for k in range(whole, size):
                                 written[k] += shares[t] * values[left + t, k]

@@ -1,9 +1,10 @@
 """Vectors of sixteen float32 numbers, written out in LLVM's own types for the compiled loops that do most of the work.
 
-LLVM's vectoriser may order a sum as it likes, and differently on each kind of processor. What is built of these is ordered the
-same everywhere: a processor with shorter vectors takes several of them for one. The functions write instructions to a builder;
-addresses are 64-bit integers. Numba keeps compiled loops until the file that they stand in changes, and does not see that this
-one did: each such file therefore names the digest of this one (``tests/openlora/test_vectors.py``).
+No loop allows LLVM to order a sum as it likes, or to round a product and a sum once where two roundings are written: it would do
+so differently on each kind of processor. Sums are built of these vectors instead, and have the same bits everywhere: a processor
+with shorter vectors takes several of them for one (``tests/openlora/test_processors.py``). The functions write instructions to a
+builder; addresses are 64-bit integers. Numba keeps compiled loops until the file that they stand in changes, and does not see
+that this one did: each such file therefore names the digest of this one (``tests/openlora/test_vectors.py``).
 """
 
 from __future__ import annotations
@@ -16,19 +17,16 @@ from numba import cfunc, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "cache": True,
-    "error_model": "numpy",
-    "fastmath": {"reassoc", "nsz", "contract"},
-}
-"""How loops are compiled. They may be reordered where they are not written in vectors."""
+OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+"""How loops are compiled."""
 
 LANES = 16
 BYTE, HALF, WORD, LONG, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
 ZERO = ir.Constant(VECTOR, [0.0] * LANES)
 EIGHT = ir.VectorType(FLOAT, 8)
+_LOG2_E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693359375, -2.12194440e-4
+_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 
 
 def load(builder: Any, address: Any, kind: Any = VECTOR, align: int = 4) -> Any:
@@ -38,9 +36,9 @@ def load(builder: Any, address: Any, kind: Any = VECTOR, align: int = 4) -> Any:
     return value
 
 
-def store(builder: Any, vector: Any, address: Any) -> None:
-    """Stores a vector."""
-    builder.store(vector, builder.inttoptr(address, VECTOR.as_pointer())).align = 4
+def store(builder: Any, value: Any, address: Any) -> None:
+    """Stores a float or a vector of them."""
+    builder.store(value, builder.inttoptr(address, value.type.as_pointer())).align = 4
 
 
 def prefetch(builder: Any, address: Any, nearness: int = 3) -> None:
@@ -66,11 +64,45 @@ def widen(builder: Any, kind: Any, address: Any) -> Any:
     return builder.sitofp(builder.sext(load(builder, address, ir.VectorType(BYTE, LANES), 1), words), VECTOR)
 
 
+def _call(builder: Any, name: str, *values: Any) -> Any:
+    """LLVM's function of that name for floats or vectors of them."""
+    kind = values[0].type
+    suffix = f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
+    function = ir.FunctionType(kind, [kind] * len(values))
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}.{suffix}"), values)
+
+
 def fma(builder: Any, left: Any, right: Any, total: Any) -> Any:
     """left * right + total, rounded once."""
-    kind = ir.FunctionType(total.type, [total.type] * 3)
-    name = f"llvm.fma.v{total.type.count}f32"
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [left, right, total])
+    return _call(builder, "fma", left, right, total)
+
+
+def larger(builder: Any, left: Any, right: Any) -> Any:
+    """The larger one of each two numbers; the right one where one of them is none."""
+    return builder.select(builder.fcmp_ordered(">", left, right), left, right)
+
+
+def exp(builder: Any, x: Any) -> Any:
+    """Cephes' expf of floats or vectors of them from -87 to 88, taken to these bounds; within 2 units in the last place."""
+    kind = x.type
+    least, most, *series = (constant(kind, one) for one in (-87.0, 88.0, *_EXP))
+    x = builder.select(builder.fcmp_ordered(">", x, least), x, least)
+    x = builder.select(builder.fcmp_ordered("<", x, most), x, most)
+    whole = _call(builder, "floor", fma(builder, x, constant(kind, _LOG2_E), constant(kind, 0.5)))
+    rest = fma(builder, whole, constant(kind, -_LN2_HIGH), x)
+    rest = fma(builder, whole, constant(kind, -_LN2_LOW), rest)
+    value = series[0]
+    for factor in series[1:]:
+        value = fma(builder, value, rest, factor)
+    value = builder.fadd(fma(builder, value, builder.fmul(rest, rest), rest), constant(kind, 1.0))
+    words = ir.VectorType(WORD, kind.count) if isinstance(kind, ir.VectorType) else WORD
+    power = builder.shl(builder.add(builder.fptosi(whole, words), constant(words, 127)), constant(words, 23))
+    return builder.fmul(value, builder.bitcast(power, kind))
+
+
+def constant(kind: Any, number: float) -> Any:
+    """A number, or a vector of it as often as ``kind`` holds."""
+    return ir.Constant(kind, [number] * kind.count if isinstance(kind, ir.VectorType) else number)
 
 
 def broadcast(builder: Any, value: Any) -> Any:
@@ -79,8 +111,8 @@ def broadcast(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(WORD, LANES), [0] * LANES))
 
 
-def horizontal_sum(builder: Any, vector: Any) -> Any:
-    """The sum of a vector's numbers: halves are added until one is left."""
+def horizontal(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """A vector's numbers joined: halves are, until one is left."""
     count = vector.type.count
     while count > 1:
         count //= 2
@@ -90,8 +122,13 @@ def horizontal_sum(builder: Any, vector: Any) -> Any:
             )
             for first in (0, count)
         )
-        vector = builder.fadd(low, high)
+        vector = join(low, high)
     return builder.extract_element(vector, WORD(0))
+
+
+def horizontal_sum(builder: Any, vector: Any) -> Any:
+    """The sum of a vector's numbers."""
+    return horizontal(builder, vector, builder.fadd)
 
 
 def _halves(builder: Any, left: Any, right: Any, low: Sequence[int], high: Sequence[int]) -> Any:
@@ -114,7 +151,7 @@ def horizontal_sums(builder: Any, eights: Sequence[Any], address: Any) -> None:
     twos = [_halves(builder, *pair, low, high) for pair in zip(fours[::2], fours[1::2], strict=True)]
     low, high = (0, 4, 2, 6, 8, 12, 10, 14), (1, 5, 3, 7, 9, 13, 11, 15)
     sums = _halves(builder, twos[0], twos[-1], low[: len(eights)], high[: len(eights)])
-    builder.store(sums, builder.inttoptr(address, sums.type.as_pointer())).align = 4
+    store(builder, sums, address)
 
 
 def loop(builder: Any, count: Any, carried: Sequence[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
@@ -136,6 +173,33 @@ def loop(builder: Any, count: Any, carried: Sequence[Any], body: Callable[[Any, 
     builder.branch(head)
     builder.position_at_end(done)
     return values
+
+
+def joined(
+    builder: Any, count: Any, start: float, join: Callable[[Any, Any], Any], some: Callable[[Any, Any], Any]
+) -> Any:
+    """What ``some(kind, place)`` makes of ``count`` numbers, joined in an order that is the same on every processor.
+
+    Args:
+        start: what is joined to first, and changes nothing.
+        join: of two floats or vectors.
+        some: gets :data:`VECTOR` for sixteen numbers or :data:`FLOAT` for one, and the bytes before them.
+    """
+    wide = builder.sdiv(count, LONG(LANES))
+    done = builder.mul(wide, LONG(LANES))
+    sixteen = loop(
+        builder,
+        wide,
+        [constant(VECTOR, start)],
+        lambda number, made: [join(made[0], some(VECTOR, builder.mul(number, LONG(4 * LANES))))],
+    )
+    rest = loop(
+        builder,
+        builder.sub(count, done),
+        [horizontal(builder, sixteen[0], join)],
+        lambda number, made: [join(made[0], some(FLOAT, builder.mul(builder.add(done, number), LONG(4))))],
+    )
+    return rest[0]
 
 
 def by_groups(builder: Any, count: Any, size: int, some: Callable[[int, Any], None]) -> None:
