@@ -79,6 +79,25 @@ def test_replicas_answer_with_the_bits_of_an_engine_here(replicas: RayBackend, h
     assert "".join(piece.text for piece in pieces[:-1]) == pieces[-1].text
 
 
+def test_answers_of_replicas_are_counted_where_they_are_handed_on(replicas: RayBackend) -> None:
+    def told() -> dict[str, float]:
+        lines = (line.rpartition(" ") for line in replicas.exposition().decode().splitlines() if line[0] != "#")
+        return {name: float(value) for name, _, value in lines}
+
+    before = told()
+    answer = replicas.complete("law", PROMPT, HOW[0])
+    left = replicas.generate("law", PROMPT, LONG)
+    next(left)
+    left.close()
+    more = {name: value - before.get(name, 0) for name, value in told().items()}
+    assert more['openledger_requests_total{outcome="finished"}'] == 1
+    assert more['openledger_requests_total{outcome="cancelled"}'] == 1
+    assert more["openledger_output_tokens_total"] == len(answer.token_ids)
+    assert more["openledger_prompt_tokens_total"] == 2 * len(PROMPT)
+    assert more["openledger_time_to_first_token_seconds_count"] == 2
+    assert more["openledger_requests_running"] == 0
+
+
 def test_an_adapter_stays_with_a_replica_that_has_it(replicas: RayBackend) -> None:
     homes = {}
     for _ in range(4):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from openledger.openlora.answers import CancelledError
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -21,3 +27,51 @@ FIRST_TOKEN = Histogram(
     "openledger_time_to_first_token_seconds", "From submission to the first token", buckets=_SECONDS
 )
 BETWEEN_TOKENS = Histogram("openledger_inter_token_seconds", "Between two tokens of one answer", buckets=_SECONDS)
+
+
+class Pace:
+    """How fast one answer comes; made when its request is."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._last: float | None = None
+
+    def observe(self) -> None:
+        """Tells of a token, or of a piece of text where tokens are not seen one by one."""
+        now = time.perf_counter()
+        if self._last is None:
+            FIRST_TOKEN.observe(now - self._started)
+        else:
+            BETWEEN_TOKENS.observe(now - self._last)
+        self._last = now
+
+
+class Answer(Pace):
+    """One answer that another process makes and this one hands on.
+
+    Attributes:
+        tokens: of the output so far.
+        cached_tokens: of the prompt, taken from the prefix cache.
+    """
+
+    def __init__(self, prompt_tokens: int) -> None:
+        super().__init__()
+        self.tokens = 0
+        self.cached_tokens = 0
+        self._prompt_tokens = prompt_tokens
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Counts it by how what is done in it ends: finished, cancelled by who asked, or failed."""
+        outcome = "failed"
+        try:
+            yield
+            outcome = "finished"
+        except (CancelledError, GeneratorExit):
+            outcome = "cancelled"
+            raise
+        finally:
+            REQUESTS.labels(outcome).inc()
+            PROMPT_TOKENS.inc(self._prompt_tokens)
+            CACHED_TOKENS.inc(self.cached_tokens)
+            OUTPUT_TOKENS.inc(self.tokens)

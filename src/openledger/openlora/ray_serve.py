@@ -8,8 +8,8 @@ weights, and a replica makes it as one engine would. A pin is told to the adapte
 adapter to another home and ends with whoever asked for it. The gateway with its keys stays in the process that owns this, and
 nothing of Ray listens for HTTP.
 
-Ray's processes trust each other and exchange pickles: its cluster must be closed to strangers. Replicas on processors of one kind
-answer with the same bits, as one engine does.
+Ray's processes trust each other and exchange pickles: its cluster must be closed to strangers. Replicas answer with the bits of
+one engine, whatever processors they run on.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class RayBackend:
         return self._running, 0
 
     def exposition(self) -> bytes:
-        """What this process tells Prometheus; Ray tells of its replicas itself."""
+        """What this process tells Prometheus of the answers of all replicas; Ray tells of its actors itself."""
         return generate_latest()
 
     def add(self, name: str, folder: Path) -> None:
@@ -262,10 +262,15 @@ class RayBackend:
         source = None if sampling.grammar is None else sampling.grammar.source
         content = "" if wanted is None else wanted.content
         handle = self._handle.options(method_name="generate", stream=True, multiplexed_model_id=content)
+        counted = metrics.Answer(len(prompt_ids))
         events = handle.remote(wanted, list(prompt_ids), replace(sampling, grammar=None), source)
-        taken = _next(events)
+        try:
+            taken = _next(events)
+        except OverloadedError:
+            metrics.REQUESTS.labels("refused").inc()
+            raise
         self._homes[adapter] = str(taken)
-        return self._stream(events, cancel or threading.Event())
+        return self._stream(events, cancel or threading.Event(), counted)
 
     def complete(self, adapter: str | None, prompt_ids: Sequence[int], sampling: Sampling) -> Finished:
         """The whole answer at once; if its replica dies, another makes it: the same bits, as nothing was told yet."""
@@ -373,19 +378,25 @@ class RayBackend:
             )
         return self._adapters[name]
 
-    def _stream(self, events: Any, cancel: threading.Event) -> Iterator[Piece | Finished]:
+    def _stream(self, events: Any, cancel: threading.Event, counted: metrics.Answer) -> Iterator[Piece | Finished]:
         self._count(1)
         last: Any = None
         try:
-            while not isinstance(last, Finished):
-                last = _next(events)
-                if cancel.is_set():
-                    raise CancelledError
-                yield last
+            with counted.counted():
+                while not isinstance(last, Finished):
+                    last = _next(events)
+                    if cancel.is_set():
+                        raise CancelledError
+                    if isinstance(last, Finished):
+                        counted.tokens, counted.cached_tokens = len(last.token_ids), last.cached_tokens
+                    else:
+                        counted.observe()
+                        yield last
         finally:
             self._count(-1)
             if not isinstance(last, Finished):
                 events.cancel()
+        yield last
 
     def _count(self, more: int) -> None:
         with self._lock:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -108,8 +107,7 @@ class Ticket:
     gone: threading.Event = field(default_factory=threading.Event)
     left: bool = False
     events: queue.SimpleQueue[Chosen | OpenLedgerError | None] = field(default_factory=queue.SimpleQueue)
-    submitted: float = field(default_factory=time.perf_counter)
-    told: float = 0.0
+    pace: metrics.Pace = field(default_factory=metrics.Pace)
     produced: int = 0
     token: int = 0
     length: int = 0
@@ -150,12 +148,7 @@ class Ticket:
         self.events.put(chosen)
         self.token = chosen.token
         self.produced += 1
-        now = time.perf_counter()
-        if self.produced == 1:
-            metrics.FIRST_TOKEN.observe(now - self.submitted)
-        else:
-            metrics.BETWEEN_TOKENS.observe(now - self.told)
-        self.told = now
+        self.pace.observe()
         if chosen.token in self.ends or self.chooser.complete:
             self.reason = "stop"
             return True

@@ -404,19 +404,15 @@ class VllmBackend:
         text, reason = "", "length"
         tokens: list[int] = []
         told: list[TokenLogprob] = []
-        outcome = "finished"
-        with self._changed:
-            self._running += 1
-            metrics.RUNNING.set(self._running)
-        started, last = time.perf_counter(), 0.0
+        counted = metrics.Answer(len(prompt))
+        self._count(1)
         try:
-            with self._http.stream("POST", f"{replica.url}/v1/completions", json=body) as response:
+            with counted.counted(), self._http.stream("POST", f"{replica.url}/v1/completions", json=body) as response:
                 if not response.is_success:
                     response.read()
                     raise ModelError(f"vLLM answered {response.status_code}: {response.text[:300]}")
                 for line in response.iter_lines():
                     if cancel.is_set():
-                        outcome = "cancelled"
                         raise CancelledError
                     if not line.startswith("data: ") or line == "data: [DONE]":
                         continue
@@ -428,21 +424,23 @@ class VllmBackend:
                         reason = choice["finish_reason"] or reason
                         found = self._told(choice.get("logprobs"))
                         told += found
-                        last = _observe(started, last)
+                        counted.tokens = len(tokens)
+                        counted.observe()
                         if choice["text"] or found:
                             text += choice["text"]
                             yield Piece(choice["text"], found)
         except httpx.HTTPError as error:
-            replica.healthy, outcome = False, "failed"
+            replica.healthy = False
             raise _gone(replica, error) from error
         finally:
-            metrics.OUTPUT_TOKENS.inc(len(tokens))
-            metrics.REQUESTS.labels(outcome).inc()
-            with self._changed:
-                self._running -= 1
-                metrics.RUNNING.set(self._running)
-                self._changed.notify_all()
+            self._count(-1)
         yield Finished(text, tuple(tokens), reason, tuple(told))
+
+    def _count(self, more: int) -> None:
+        with self._changed:
+            self._running += more
+            metrics.RUNNING.set(self._running)
+            self._changed.notify_all()
 
     def _told(self, logprobs: dict[str, Any] | None) -> tuple[TokenLogprob, ...]:
         """vLLM's log-probabilities, whose tokens are written ``token_id:5``."""
@@ -474,15 +472,6 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 def _number(token: str) -> int:
     return int(token.removeprefix("token_id:"))
-
-
-def _observe(started: float, last: float) -> float:
-    now = time.perf_counter()
-    if last:
-        metrics.BETWEEN_TOKENS.observe(now - last)
-    else:
-        metrics.FIRST_TOKEN.observe(now - started)
-    return now
 
 
 def _shaped(grammar: Grammar | None) -> dict[str, Any]:
