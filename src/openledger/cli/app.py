@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import warnings
@@ -94,6 +96,8 @@ app.command()(config.config)
 
 def main() -> None:
     """Runs the command line and exits: 0 when all is well, 1 or 2 with one line of error, 130 after Ctrl-C."""
+    # What is left at the end need not be searched for cycles: that takes seconds where torch is loaded.
+    atexit.register(gc.freeze)
     code = 0
     for library in ("peft", "transformers", "eth_utils", "torch"):
         warnings.filterwarnings("ignore", module=library)

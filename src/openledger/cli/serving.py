@@ -102,16 +102,10 @@ def serve(
     ] = 1,
 ) -> None:
     """Serve a base model and its adapters until Ctrl-C, for whoever has a key: no chain, no fees, no receipts."""
-    import uvicorn
-
     from openledger.models import base_folder
     from openledger.openlora import AdapterLimits, Backend, EngineLimits, EngineProcess
-    from openledger.openlora.ray_serve import RayBackend, RaySettings
-    from openledger.openlora.vllm import VllmBackend, VllmSettings
     from openledger.storage import token_in
-    from openledger.studio import administration
     from openledger.studio.logs import json_handler
-    from openledger.studio.standalone import StandaloneService, add_adapters, make_app, read_keys
 
     if keys is None and host not in _LOOPBACK:
         raise ConfigurationError(f"{host} can be reached from elsewhere: give --keys, or bind to 127.0.0.1")
@@ -127,7 +121,11 @@ def serve(
     if backend is Answers.VLLM and any(ours.values()):
         given = ", ".join(name for name, is_given in ours.items() if is_given)
         raise ConfigurationError(f"{given}: our engine's, not vLLM's; tell vLLM what it knows by --vllm-argument")
-    known = None if keys is None else read_keys(keys)
+    known = None
+    if keys is not None:
+        from openledger.studio.standalone import read_keys
+
+        known = read_keys(keys)
     token = None if operator_token is None else token_in(operator_token)
     # Left to itself, a SIGTERM ends this process before its engine; like Ctrl-C, it ends both.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -145,6 +143,8 @@ def serve(
     accepted = AdapterLimits(rank=rank, precision=adapter_precision.value)
     with errors.status("loading …"):
         if backend is Answers.VLLM and vllm_python is not None:
+            from openledger.openlora.vllm import VllmBackend, VllmSettings
+
             settings = VllmSettings(
                 python=vllm_python,
                 replicas=replicas,
@@ -155,13 +155,24 @@ def serve(
             engine = VllmBackend(folder, settings, Path(tempfile.mkdtemp(prefix="openledger-vllm-")))
             how = f"{replicas} replicas of vLLM"
         elif backend is Answers.RAY:
+            from openledger.openlora.ray_serve import RayBackend, RaySettings
+
             cluster = RaySettings(address=ray_address, replicas=replicas)
             engine = RayBackend(base, cluster, limits, adapter_limits=accepted)
             how = f"{replicas} replicas of the engine on Ray"
         else:
-            engine = EngineProcess(folder, limits, store=store, adapter_limits=accepted)
-            how = "the fused engine" if engine.fallback is None else f"transformers and peft ({engine.fallback})"
+            engine = EngineProcess(folder, limits, store=store, adapter_limits=accepted, wait=False)
     try:
+        with errors.status("loading …"):
+            # Libraries that take seconds, as those of the engine's process do meanwhile.
+            import uvicorn
+
+            from openledger.studio import administration
+            from openledger.studio.standalone import StandaloneService, add_adapters, make_app
+
+            if isinstance(engine, EngineProcess):
+                engine.wait()
+                how = "the fused engine" if engine.fallback is None else f"transformers and peft ({engine.fallback})"
         with errors.status("reading adapters …"):
             refused = {} if adapters is None else add_adapters(engine, adapters)
         if refused:

@@ -87,7 +87,6 @@ class EngineProcess:
         wait: bool = True,
     ) -> None:
         self.name = base.resolve().name
-        self.tokenizer = load_tokenizer(base)
         self.fallback: str | None = None
         self.restarts = 0
         self._base = base
@@ -109,6 +108,11 @@ class EngineProcess:
         self._ready = threading.Event()
         self._context = 0
         self._process = self._start()
+        try:
+            self.tokenizer = load_tokenizer(base)  # meanwhile: libraries take seconds to load, in both processes
+        except BaseException:
+            self.close()
+            raise
         self._attending = threading.Thread(target=self._attend, name="openlora-process", daemon=True)
         self._attending.start()
         threading.Thread(target=self._watch, name="openlora-watch", daemon=True).start()
