@@ -88,7 +88,7 @@ def test_a_deployment_over_a_connection_that_is_cut_again_and_again_ends_as_it_s
                 break
             except (ChainError, OSError):
                 reported += 1
-                if reported == 6:
+                if reported == 2:
                     stop.set()
         else:
             pytest.fail("60 attempts did not end the deployment")
