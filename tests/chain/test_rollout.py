@@ -84,11 +84,11 @@ def test_a_deployment_over_a_connection_that_is_cut_again_and_again_ends_as_it_s
     try:
         for _ in range(60):
             try:
-                done = roll_out(between.url, RICH, PLAN, path)
+                done = roll_out(between.url, RICH, PLAN, path, timeout=5)
                 break
             except (ChainError, OSError):
                 reported += 1
-                if reported == 2:
+                if reported == 6:
                     stop.set()
         else:
             pytest.fail("60 attempts did not end the deployment")

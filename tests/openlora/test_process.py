@@ -143,13 +143,26 @@ def test_a_process_that_answers_nothing_is_killed_and_started_again() -> None:
         assert process.restarts == 1
 
 
-def test_a_base_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
-    base = load_base().path
-    for file in base.iterdir():
-        if file.suffix != ".safetensors":
+@pytest.mark.parametrize(
+    ("missing", "why"),
+    [("model.safetensors", r"has no \*\.safetensors weights: add"), ("tokenizer", "holds no tokenizer")],
+)
+def test_a_base_that_cannot_be_loaded_is_told_in_one_line_and_leaves_no_process(
+    missing: str, why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for file in load_base().path.iterdir():
+        if not file.name.startswith(missing):
             (tmp_path / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(ModelError, match="could not load"):
+    before = children()
+    with pytest.raises(ModelError, match=why):
         EngineProcess(tmp_path)
+    assert children() == before
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def children() -> set[int]:
+    """The processes that this one has started, and that have not ended."""
+    return {int(pid) for path in Path("/proc/self/task").iterdir() for pid in (path / "children").read_text().split()}
 
 
 def wait_until(holds: object) -> None:

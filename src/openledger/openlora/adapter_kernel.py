@@ -19,7 +19,7 @@ from openledger.openlora import vectors
 from openledger.openlora.shapes import LIKE, LINE, TILE_RANKS, Precision
 from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, WORD, ZERO, call, floats_at, longs_at
 
-# Made of vectors 126a18b5e3a63303.
+# Made of vectors b90f158b8fc253d5.
 _RANKS, _LINE, _FOUR, _LONG = np.int64(TILE_RANKS), np.int64(LINE), np.int64(4), np.int64(8)
 _AHEAD = 2048
 

@@ -19,7 +19,7 @@ from openledger.openlora import vectors
 from openledger.openlora.shapes import LINE
 from openledger.openlora.vectors import EIGHT, FLOAT, LANES, LONG, OPTIONS, floats_at
 
-# Made of vectors 126a18b5e3a63303.
+# Made of vectors b90f158b8fc253d5.
 _FLOAT = np.float32
 _FOUR, _NOWHERE = np.int64(4), np.int64(0)
 _KEYS, _EIGHT, _VECTORS = 8, 8, 4

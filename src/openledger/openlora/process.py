@@ -89,7 +89,6 @@ class EngineProcess:
         self.name = base.resolve().name
         self.fallback: str | None = None
         self.restarts = 0
-        self._base = base
         self._start_seconds = start_seconds
         self._silent_seconds = silent_seconds
         self._settings = {
@@ -107,11 +106,14 @@ class EngineProcess:
         self._closed = threading.Event()
         self._ready = threading.Event()
         self._context = 0
+        self._failure = f"the engine's process could not load {base}; its error output says why"
         self._process = self._start()
         try:
             self.tokenizer = load_tokenizer(base)  # meanwhile: libraries take seconds to load, in both processes
         except BaseException:
-            self.close()
+            self._closed.set()
+            self._process.kill()
+            self._process.wait()
             raise
         self._attending = threading.Thread(target=self._attend, name="openlora-process", daemon=True)
         self._attending.start()
@@ -134,7 +136,7 @@ class EngineProcess:
                 raise _starting()
             if time.monotonic() > until or not self._attending.is_alive():
                 self.close()
-                raise ModelError(f"the engine's process could not load {self._base}; its error output says why")
+                raise ModelError(self._failure)
 
     @property
     def adapters(self) -> frozenset[str]:
@@ -264,7 +266,9 @@ class EngineProcess:
                 if not line.endswith(b"\n"):
                     break  # cut by its death
                 told = json.loads(line)
-                if "context" in told:
+                if "failed" in told:
+                    self._failure = told["failed"]
+                elif "context" in told:
                     self._context, self.fallback = told["context"], told["fallback"]
                     threading.Thread(target=self._restore, args=(dict(self._added),), daemon=True).start()
                 elif (events := self._asked.get(told["number"])) is not None:

@@ -25,7 +25,7 @@ from openledger.openlora import vectors
 from openledger.openlora.shapes import LIKE, LINE, Precision
 from openledger.openlora.vectors import FLOAT, LANES, LONG, OPTIONS, ZERO, floats_at, longs_at
 
-# Made of vectors 126a18b5e3a63303.
+# Made of vectors b90f158b8fc253d5.
 # As many sums as leave registers for a weight and a number of the row: 12 of 16 with AVX2, 24 of 32 with AVX-512 or NEON.
 _WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 ROWS = 12 if _WIDE else 6

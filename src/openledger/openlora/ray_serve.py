@@ -262,7 +262,7 @@ class RayBackend:
         source = None if sampling.grammar is None else sampling.grammar.source
         content = "" if wanted is None else wanted.content
         handle = self._handle.options(method_name="generate", stream=True, multiplexed_model_id=content)
-        counted = metrics.Answer(len(prompt_ids))
+        answer = metrics.Answer(len(prompt_ids))
         events = handle.remote(wanted, list(prompt_ids), replace(sampling, grammar=None), source)
         try:
             taken = _next(events)
@@ -270,7 +270,7 @@ class RayBackend:
             metrics.REQUESTS.labels("refused").inc()
             raise
         self._homes[adapter] = str(taken)
-        return self._stream(events, cancel or threading.Event(), counted)
+        return self._stream(events, cancel or threading.Event(), answer)
 
     def complete(self, adapter: str | None, prompt_ids: Sequence[int], sampling: Sampling) -> Finished:
         """The whole answer at once; if its replica dies, another makes it: the same bits, as nothing was told yet."""
@@ -378,19 +378,19 @@ class RayBackend:
             )
         return self._adapters[name]
 
-    def _stream(self, events: Any, cancel: threading.Event, counted: metrics.Answer) -> Iterator[Piece | Finished]:
+    def _stream(self, events: Any, cancel: threading.Event, answer: metrics.Answer) -> Iterator[Piece | Finished]:
         self._count(1)
         last: Any = None
         try:
-            with counted.counted():
+            with answer.counted():
                 while not isinstance(last, Finished):
                     last = _next(events)
                     if cancel.is_set():
                         raise CancelledError
                     if isinstance(last, Finished):
-                        counted.tokens, counted.cached_tokens = len(last.token_ids), last.cached_tokens
+                        answer.tokens, answer.cached_tokens = len(last.token_ids), last.cached_tokens
                     else:
-                        counted.observe()
+                        answer.observe()
                         yield last
         finally:
             self._count(-1)

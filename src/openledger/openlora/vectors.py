@@ -64,7 +64,7 @@ def widen(builder: Any, kind: Any, address: Any) -> Any:
     return builder.sitofp(builder.sext(load(builder, address, ir.VectorType(BYTE, LANES), 1), words), VECTOR)
 
 
-def _call(builder: Any, name: str, *values: Any) -> Any:
+def _llvm(builder: Any, name: str, *values: Any) -> Any:
     """LLVM's function of that name for floats or vectors of them."""
     kind = values[0].type
     suffix = f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
@@ -74,7 +74,7 @@ def _call(builder: Any, name: str, *values: Any) -> Any:
 
 def fma(builder: Any, left: Any, right: Any, total: Any) -> Any:
     """left * right + total, rounded once."""
-    return _call(builder, "fma", left, right, total)
+    return _llvm(builder, "fma", left, right, total)
 
 
 def larger(builder: Any, left: Any, right: Any) -> Any:
@@ -88,7 +88,7 @@ def exp(builder: Any, x: Any) -> Any:
     least, most, *series = (constant(kind, one) for one in (-87.0, 88.0, *_EXP))
     x = builder.select(builder.fcmp_ordered(">", x, least), x, least)
     x = builder.select(builder.fcmp_ordered("<", x, most), x, most)
-    whole = _call(builder, "floor", fma(builder, x, constant(kind, _LOG2_E), constant(kind, 0.5)))
+    whole = _llvm(builder, "floor", fma(builder, x, constant(kind, _LOG2_E), constant(kind, 0.5)))
     rest = fma(builder, whole, constant(kind, -_LN2_HIGH), x)
     rest = fma(builder, whole, constant(kind, -_LN2_LOW), rest)
     value = series[0]

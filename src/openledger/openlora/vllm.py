@@ -404,10 +404,10 @@ class VllmBackend:
         text, reason = "", "length"
         tokens: list[int] = []
         told: list[TokenLogprob] = []
-        counted = metrics.Answer(len(prompt))
+        answer = metrics.Answer(len(prompt))
         self._count(1)
         try:
-            with counted.counted(), self._http.stream("POST", f"{replica.url}/v1/completions", json=body) as response:
+            with answer.counted(), self._http.stream("POST", f"{replica.url}/v1/completions", json=body) as response:
                 if not response.is_success:
                     response.read()
                     raise ModelError(f"vLLM answered {response.status_code}: {response.text[:300]}")
@@ -424,8 +424,8 @@ class VllmBackend:
                         reason = choice["finish_reason"] or reason
                         found = self._told(choice.get("logprobs"))
                         told += found
-                        counted.tokens = len(tokens)
-                        counted.observe()
+                        answer.tokens = len(tokens)
+                        answer.observe()
                         if choice["text"] or found:
                             text += choice["text"]
                             yield Piece(choice["text"], found)

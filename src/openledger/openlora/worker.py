@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,25 @@ from openledger.openlora.scheduler import EngineLimits
 from openledger.primitives import OpenLedgerError, OverloadedError
 
 
+def _answers() -> Callable[..., None]:
+    """What writes a message to the output, from any thread. Whatever a library prints there must not come between."""
+    out, lock = os.fdopen(os.dup(sys.stdout.fileno()), "wb"), threading.Lock()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def tell(**message: Any) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        with lock:
+            out.write(line)
+            out.flush()
+
+    return tell
+
+
 class _Worker:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, tell: Callable[..., None]) -> None:
         self._engine = engine
         self._cancels: dict[int, threading.Event] = {}
-        # Whatever a library prints must not come between the answers.
-        self._out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        self._lock = threading.Lock()
-
-    def tell(self, **message: Any) -> None:
-        line = json.dumps(message).encode() + b"\n"
-        with self._lock:
-            self._out.write(line)
-            self._out.flush()
+        self.tell = tell
 
     def handle(self, asked: Mapping[str, Any]) -> None:
         number = int(asked["number"])
@@ -114,14 +119,19 @@ def main() -> None:
         return
     settings = json.loads(first)
     store = settings["store"]
-    engine = Engine(
-        Path(settings["base"]),
-        EngineLimits(**settings["limits"]),
-        store=None if store is None else Path(store),
-        adapter_limits=AdapterLimits(**settings["adapter_limits"]),
-    )
-    worker = _Worker(engine)
-    worker.tell(context=engine.context_length, fallback=engine.fallback)
+    tell = _answers()
+    try:
+        engine = Engine(
+            Path(settings["base"]),
+            EngineLimits(**settings["limits"]),
+            store=None if store is None else Path(store),
+            adapter_limits=AdapterLimits(**settings["adapter_limits"]),
+        )
+    except OpenLedgerError as error:
+        tell(failed=str(error))
+        return
+    worker = _Worker(engine, tell)
+    tell(context=engine.context_length, fallback=engine.fallback)
     for line in sys.stdin.buffer:
         worker.handle(json.loads(line))
     engine.close()
