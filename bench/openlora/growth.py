@@ -1,5 +1,5 @@
 """How our engine grows: with adapters on disk, batch, rank, context, precision and size of the model; what a cold adapter costs;
-how long a busy engine takes.
+how long a busy engine takes, and how long an engine takes to start and to end.
 
 Run ``python -m bench.openlora --growth``, or with some tables' names after it (:func:`grow`). ``growth`` names the table.
 """
@@ -7,6 +7,7 @@ Run ``python -m bench.openlora --growth``, or with some tables' names after it (
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from transformers import LlamaForCausalLM
 from bench.openlora.common import MODEL, cpu_seconds, prompts
 from bench.openlora.make import config
 from openledger.models import BaseModel, load_base
-from openledger.openlora import Engine, EngineLimits, Piece, Sampling
+from openledger.openlora import Engine, EngineLimits, EngineProcess, Piece, Sampling
 from openledger.openlora.adapters import Change, Factors
 from openledger.openlora.shapes import SITES, Dimensions
 
@@ -228,6 +229,24 @@ def under_load(base: BaseModel) -> Iterator[dict[str, object]]:
         yield row(what, adapters=48, batch=32, p50_ms=cuts[49], p99_ms=cuts[98])
 
 
+def starts_and_ends() -> Iterator[dict[str, object]]:
+    """An engine's process, with compiled loops to make and then with those kept: CPU seconds to its first token, and wall
+    seconds until it is gone once it is closed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["NUMBA_CACHE_DIR"] = folder
+        for loops in ("made", "kept"):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            with EngineProcess(MODEL, EngineLimits(prefix_bytes=0)) as process:
+                process.complete(None, prompts(1)[0], Sampling(max_tokens=1))
+                closed = time.perf_counter()
+            ended = time.perf_counter() - closed
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            yield row("start", adapters=0, batch=1, loops=loops, cpu_s=used, end_s=ended)
+        del os.environ["NUMBA_CACHE_DIR"]
+
+
 def grow(only: set[str]) -> Iterator[dict[str, object]]:
     """The tables of these names, or every table."""
     from bench.openlora import sizes
@@ -246,6 +265,7 @@ def grow(only: set[str]) -> Iterator[dict[str, object]]:
         "weights": lambda: sizes.weights(base),
         "precision": lambda: sizes.precisions(base),
         "large": lambda: sizes.large(ROUNDS),
+        "start": starts_and_ends,
     }
     if unknown := only - tables.keys():
         raise SystemExit(f"there is no table {', '.join(sorted(unknown))}; there are {', '.join(tables)}")
