@@ -71,6 +71,44 @@ def test_nobody_can_make_money_through_the_front(network: Network, rpc: Rpc) -> 
     assert network.chain.balance(someone) == before
 
 
+def test_an_estimate_holds_a_second_later_for_wallets_that_add_nothing_to_it(network: Network, rpc: Rpc) -> None:
+    chain, gopen = network.chain, network.chain.contract("GOPEN")
+    first = network.actor(10)
+    for block in ([], [None], ["latest"], ["pending"], ["latest", {}]):
+        actor = network.actor(10)
+        call = {"from": actor.address, "to": gopen.address, "value": "0x7", "data": gopen.encode_abi("deposit")}
+        chain.send(first, gopen.functions.deposit(), 1)
+        gas = int(rpc(_request("eth_estimateGas", call, *block))["result"], 16)
+        network.dev.warp(1)
+        transaction = {
+            "to": gopen.address,
+            "value": 7,
+            "data": call["data"],
+            "gas": gas,
+            "nonce": 0,
+            "chainId": 161201,
+            "maxFeePerGas": 10**9,
+            "maxPriorityFeePerGas": 0,
+        }
+        raw = actor.sign_transaction(transaction).raw_transaction
+        name = rpc(_request("eth_sendRawTransaction", raw.to_0x_hex()))["result"]
+        assert rpc(_request("eth_getTransactionReceipt", name))["result"]["status"] == "0x1", block
+
+
+def test_an_estimate_for_a_named_block_or_time_is_for_that_one(network: Network, rpc: Rpc) -> None:
+    chain, gopen, actor = network.chain, network.chain.contract("GOPEN"), network.actor(10)
+    chain.send(actor, gopen.functions.deposit(), 1)
+    block = chain.w3.eth.get_block("latest")
+    call = {"from": actor.address, "to": gopen.address, "value": "0x7", "data": gopen.encode_abi("deposit")}
+    later, now, same = (
+        int(rpc(_request("eth_estimateGas", call, *rest))["result"], 16)
+        for rest in (["latest"], [hex(block["number"])], ["latest", {}, {"time": hex(block["timestamp"])}])
+    )
+    assert later - now > 20_000
+    assert now == same
+    assert rpc(_request("eth_estimateGas"))["error"]["code"] == -32602
+
+
 def test_a_batch_is_answered_one_by_one_and_notifications_are_not(rpc: Rpc) -> None:
     silent = {"jsonrpc": "2.0", "method": "eth_chainId"}
     answers = rpc([_request("eth_chainId"), silent, _request("evm_mine", identifier=2), 7])

@@ -139,7 +139,7 @@ class DevChain:
             self._failure = None
             self._sequencer = threading.Thread(target=self._sequence, name="chain-sequencer", daemon=True)
             self._sequencer.start()
-            self._front = Front(self._node.url, self.submit, self._refresh, self._limit)
+            self._front = Front(self._node.url, self.submit, self._refresh, self._following, self._limit)
             self._server = FrontServer(self._front.app(), self._wanted_port)
         except BaseException:
             self.stop()
@@ -397,6 +397,10 @@ class DevChain:
             if self._refreshing is None or self._refreshing.done():
                 self._refreshing = self._order(_Order(None, 0, Future()))
             return self._refreshing
+
+    def _following(self) -> int:
+        """A time that no block has before an estimate for it is answered, if that takes less than a second."""
+        return self.time + 2
 
     def _refuse_waiting(self) -> None:
         while not self._orders.empty():
