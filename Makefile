@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: checks contracts-checks gas-snapshot help setup demo up test tests test-network test-bridge test-cluster chain-kills fuzz-adapters test-kernels lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-contradictions bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
+.PHONY: checks contracts-checks gas-snapshot help setup demo up test tests test-network test-bridge test-cluster chain-kills fuzz-adapters fuzz-api test-kernels lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-contradictions bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ chain-kills: $(READY) ## Kill the embedded chain 220 times under load and check 
 
 fuzz-adapters: $(READY) ## Try twice 20,000 hostile adapters on the engine; half an hour of one core
 	OMP_NUM_THREADS=1 OPENLEDGER_FUZZ=20000 $(BIN)/python -m pytest -q -s --timeout 0 tests/openlora/test_adapter_fuzz.py
+
+fuzz-api: $(READY) ## Send 2,000 generated requests to every operation of the API of `openledger serve`
+	OMP_NUM_THREADS=1 OPENLEDGER_FUZZ=2000 $(BIN)/python -m pytest -q --timeout 0 tests/studio/test_fuzz.py
 
 test-kernels: $(READY) ## The decoder for GPUs and its Triton kernels, in Triton's interpreter
 	$(BIN)/pip install --quiet --no-deps --upgrade --target build/triton triton==3.7.1

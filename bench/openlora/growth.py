@@ -251,6 +251,7 @@ def grow(only: set[str]) -> Iterator[dict[str, object]]:
     """The tables of these names, or every table."""
     from bench.openlora import sizes
     from bench.openlora.__main__ import ROUNDS, turn
+    from bench.openlora.loading import loading
 
     torch.set_num_threads(1)
     base = load_base(MODEL)
@@ -266,6 +267,7 @@ def grow(only: set[str]) -> Iterator[dict[str, object]]:
         "precision": lambda: sizes.precisions(base),
         "large": lambda: sizes.large(ROUNDS),
         "start": starts_and_ends,
+        "loading": loading,
     }
     if unknown := only - tables.keys():
         raise SystemExit(f"there is no table {', '.join(sorted(unknown))}; there are {', '.join(tables)}")

@@ -211,7 +211,8 @@ def large(rounds: int) -> Iterator[dict[str, object]]:
             }
 
 
-def _random(name: str, *, alike: bool) -> LlamaForCausalLM:
+def random_model(name: str, *, alike: bool) -> LlamaForCausalLM:
+    """One of :data:`LARGE`; ``alike`` lets its layers share their tensors."""
     torch.manual_seed(0)
     sizes, _ = LARGE[name]
     layers = 1 if alike else sizes["num_hidden_layers"]
@@ -229,7 +230,7 @@ def _random(name: str, *, alike: bool) -> LlamaForCausalLM:
 
 
 def _ours(name: str) -> None:
-    model = _random(name, alike=name != next(iter(LARGE)))
+    model = random_model(name, alike=name != next(iter(LARGE)))
     base = BaseModel(model, load_base().tokenizer, bytes(32), Path("large"))
     base.model.generation_config.eos_token_id = None
     limits = EngineLimits(batch=BATCH, prefix_bytes=0, adapter_bytes=2 << 30)
@@ -249,9 +250,9 @@ def _ours(name: str) -> None:
 def _peft(name: str) -> None:
     from peft import LoraConfig, get_peft_model
 
-    base = _random(name, alike=False)
+    base = random_model(name, alike=False)
     config = LoraConfig(r=8, lora_alpha=16, target_modules=ALL, task_type="CAUSAL_LM")
-    tuned: Any = get_peft_model(_random(name, alike=False), config, adapter_name="0")
+    tuned: Any = get_peft_model(random_model(name, alike=False), config, adapter_name="0")
     for number in range(1, BATCH):
         tuned.add_adapter(str(number), config)
     with torch.no_grad():

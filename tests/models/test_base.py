@@ -70,6 +70,29 @@ def test_the_same_folder_gives_the_same_model_twice(small_folder: Path) -> None:
     assert torch.equal(first.model(tokens).logits, second.model(tokens).logits)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_short_numbers_are_widened_unless_they_are_asked_for_as_stored(folder: Path, dtype: torch.dtype) -> None:
+    file = folder / "model.safetensors"
+    weights = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
+    save_file(weights, file, {"format": "pt"})
+    kept, wide = load_base(folder, as_stored=True).model, load_base(folder).model
+    assert {one.dtype for one in kept.parameters()} == {dtype}
+    assert {one.dtype for one in wide.parameters()} == {torch.float32}
+    assert all(torch.equal(a.float(), b) for a, b in zip(kept.parameters(), wide.parameters(), strict=True))
+
+
+def test_numbers_of_several_kinds_are_never_rounded_to_what_the_config_says(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    short = {name: tensor.bfloat16() if "proj" in name else tensor for name, tensor in weights.items()}
+    save_file(short, file, {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
+    model = load_base(folder, as_stored=True).model
+    assert {one.dtype for one in model.parameters()} == {torch.float32}
+    assert torch.equal(model.model.norm.weight, weights["model.norm.weight"])
+
+
 def test_a_folder_that_is_not_there_is_named() -> None:
     with pytest.raises(NotFoundError, match="nowhere/at/all does not exist"):
         load_base("nowhere/at/all")

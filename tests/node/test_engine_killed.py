@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from openai.types.chat import ChatCompletionChunk
 
 from openledger.node.server import Server
 from openledger.node.service import Node
@@ -22,7 +23,12 @@ from openledger.studio import ApiKey
 
 pytestmark = pytest.mark.chain
 QUESTION = [{"role": "user", "content": "What happened?"}]
-LONG = {"max_tokens": 300, "temperature": 1.5}
+_LONG_TEXT = {"type": "object", "properties": {"said": {"type": "string", "minLength": 5000}}, "required": ["said"]}
+LONG = {
+    "max_tokens": 450,
+    "response_format": {"type": "json_schema", "json_schema": {"name": "long", "schema": _LONG_TEXT}},
+}
+"""An answer that cannot end before it has that many tokens."""
 
 
 @pytest.fixture
@@ -58,12 +64,14 @@ def test_a_killed_engine_loses_no_acknowledged_receipt_and_charges_for_none_that
     assert acknowledged <= before
     engine = process_of(node)
     restarts = engine.restarts
-    streams = [
-        client.chat.completions.create(model="tiny", messages=QUESTION, stream=True, seed=seed, **LONG)
-        for seed in range(4)
-    ]
-    for stream in streams:
+
+    def begin(seed: int) -> openai.Stream[ChatCompletionChunk]:
+        stream = client.chat.completions.create(model="tiny", messages=QUESTION, stream=True, seed=seed, **LONG)
         next(stream)
+        return stream
+
+    with ThreadPoolExecutor(4) as pool:
+        streams = list(pool.map(begin, range(4)))
     os.kill(engine.process_id, signal.SIGKILL)
     for stream in streams:
         with pytest.raises(openai.APIError) as interrupted:

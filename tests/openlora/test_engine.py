@@ -218,6 +218,70 @@ def test_whole_modules_and_other_architectures_run_through_peft(base: BaseModel,
         assert len(other.complete(None, ids, Sampling(max_tokens=5)).token_ids) == 5
 
 
+def _folder(path: Path, dtype: torch.dtype, name: str = "qwen 2") -> Path:
+    """An ordinary model folder whose numbers are stored so."""
+    base = random_base(name, tie_word_embeddings=name == "qwen 2", vocab_size=4100)
+    base.model.to(dtype).save_pretrained(path)
+    base.tokenizer.save_pretrained(path)
+    return path
+
+
+def _held(engine: Engine) -> int:
+    """Weights of layers and embeddings that transformers' copy still has."""
+    modules = engine.base.model.modules()
+    return sum(one.weight.numel() for one in modules if isinstance(one, torch.nn.Linear | torch.nn.Embedding))
+
+
+@pytest.mark.parametrize("name", ["qwen 2", "qwen 3"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_an_engine_from_a_folder_holds_each_weight_once_and_answers_as_one_from_float32(
+    tmp_path: Path, name: str, dtype: torch.dtype
+) -> None:
+    whole = load_base(_folder(tmp_path / "base", dtype, name))
+    assert {one.dtype for one in whole.model.parameters()} == {torch.float32}
+    how, requests = Sampling(max_tokens=6, logprobs=20), [("a", prompt(1, 40)), ("dora", prompt(2)), (None, prompt(3))]
+    random_adapter(whole, tmp_path / "a")
+    random_adapter(whole, tmp_path / "dora", seed=1, use_dora=True)
+    for weights in ("float32", "int8"):
+        limits = replace(LIMITS, weights=weights)
+        with Engine(whole.path, limits) as engine, Engine(whole, limits) as right:
+            assert engine.base.model.dtype == dtype
+            assert _held(engine) == 0 < _held(right)
+            for one in (engine, right):
+                one.add("a", tmp_path / "a")
+                one.add("dora", tmp_path / "dora")
+            assert engine.generate_many(requests, how) == right.generate_many(requests, how)
+
+
+def test_whole_modules_are_served_after_the_weights_were_let_go(tmp_path: Path) -> None:
+    whole = load_base(_folder(tmp_path / "base", torch.bfloat16))
+    for seed in range(2):
+        random_adapter(whole, tmp_path / str(seed), seed=seed, modules_to_save=["lm_head"])
+    with Engine(whole.path, LIMITS) as engine, Engine(whole, LIMITS) as right:
+        for one in (engine, right):
+            one.add("whole", tmp_path / "0")
+        how = Sampling(max_tokens=6)
+        assert engine.complete("whole", prompt(1), how) == right.complete("whole", prompt(1), how)
+        assert engine.complete(None, prompt(1), how) == right.complete(None, prompt(1), how)
+    with Engine(whole.path, LIMITS) as engine:
+        (whole.path / "config.json").write_text((whole.path / "config.json").read_text() + "\n")
+        with pytest.raises(ModelError, match="no longer those that the engine runs: start it again"):
+            engine.add("whole", tmp_path / "1")
+        assert engine.adapters == frozenset()
+
+
+def test_another_architecture_in_short_numbers_runs_in_float32(tmp_path: Path) -> None:
+    base = gpt2_base()
+    base.model.resize_token_embeddings(4100)
+    base.model.to(torch.bfloat16).save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    with Engine(tmp_path) as engine, Engine(load_base(tmp_path)) as right:
+        assert engine.base.model.dtype == torch.float32
+        assert engine.complete(None, prompt(1), Sampling(max_tokens=5)) == right.complete(
+            None, prompt(1), Sampling(max_tokens=5)
+        )
+
+
 def test_int8_weights_give_nearly_the_same_logits_and_bits_that_no_batch_changes(tmp_path: Path) -> None:
     shipped = load_base()
     ids = prompt(3, 30)
@@ -227,7 +291,7 @@ def test_int8_weights_give_nearly_the_same_logits_and_bits_that_no_batch_changes
         random_adapter(shipped, tmp_path / "whole", modules_to_save=["lm_head"])
         for engine in (small, whole):
             engine.add("a", tmp_path / "a")
-        with pytest.raises(ModelError, match="int8 lets go"):
+        with pytest.raises(ModelError, match="which int8 is to save: use float32"):
             small.add("whole", tmp_path / "whole")
         found, right = small.complete("a", ids, how), whole.complete("a", ids, how)
         first, other = dict(found.logprobs[0].top), dict(right.logprobs[0].top)

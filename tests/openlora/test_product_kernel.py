@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openledger.openlora.decoder import Decoder
-from openledger.openlora.product_kernel import ROWS, multiply, packed, unpacked
+from openledger.openlora.product_kernel import COLUMNS, ROWS, multiply, pack, unpacked
 from openledger.openlora.shapes import DTYPES
 from openledger.openlora.team import Team
 from openledger.openlora.weights import Weights
@@ -19,6 +19,17 @@ from tests.openlora.models import random_base
 
 NOTHING = np.empty((0, 2), dtype=np.int64)
 NONE = torch.empty(0)
+
+
+def panels(*weights: torch.Tensor) -> torch.Tensor:
+    """Panels of weights [inputs, outputs] beside each other."""
+    outputs = sum(weight.shape[1] for weight in weights)
+    held = torch.zeros(-(-outputs // COLUMNS), len(weights[0]), COLUMNS, dtype=weights[0].dtype)
+    start = 0
+    for weight in weights:
+        pack(held, start, weight.t())
+        start += weight.shape[1]
+    return held
 
 
 def product(
@@ -29,7 +40,7 @@ def product(
     affine: tuple[torch.Tensor, torch.Tensor] = (NONE, NONE),
     parts: int = 1,
 ) -> torch.Tensor:
-    held, out = packed(weight), torch.full((len(x), weight.shape[1]), float("nan"))
+    held, out = panels(weight), torch.full((len(x), weight.shape[1]), float("nan"))
     place = (held.data_ptr(), *(one.data_ptr() if len(one) else 0 for one in affine))
     for part in range(parts):
         some = (len(held) * part // parts, len(held) * (part + 1) // parts)
@@ -74,12 +85,18 @@ def test_what_is_asked_for_changes_nothing(places: list[tuple[int, int]], rows: 
     assert torch.equal(product(x, weight, "float32", reads), product(x, weight, "float32"))
 
 
-@given(st.integers(1, 20), st.integers(1, 90), st.data())
+@given(st.integers(1, 20), st.integers(1, 200), st.data())
 def test_panels_hold_the_weights(inputs: int, outputs: int, data: st.DataObject) -> None:
     weight = torch.arange(inputs * outputs, dtype=torch.float32).view(inputs, outputs)
     start = data.draw(st.integers(0, outputs - 1))
     end = data.draw(st.integers(start + 1, outputs))
-    assert torch.equal(unpacked(packed(weight), start, end), weight[:, start:end])
+    widths = data.draw(st.lists(st.integers(1, 70), max_size=5))
+    first = (
+        torch.tensor([*widths, outputs]).cumsum(0).clamp(max=outputs).diff(prepend=torch.zeros(1, dtype=torch.int64))
+    )
+    held = panels(*weight.split(first.tolist(), dim=1))
+    assert torch.equal(unpacked(held, start, end), weight[:, start:end])
+    assert held.sum() == weight.sum()
 
 
 def test_no_rows_are_no_work() -> None:

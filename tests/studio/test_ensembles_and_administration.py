@@ -203,21 +203,28 @@ def test_an_operator_adds_pins_combines_and_removes_while_requests_run(running: 
 def test_what_an_operator_cannot_do_is_one_clear_line(running: Running, tmp_path: Path) -> None:
     random_adapter(running.engine.base, tmp_path / "elsewhere")
     (running.folder / "link").symlink_to(tmp_path / "elsewhere")
+    (running.folder / "circle").symlink_to(running.folder / "circle")
     wrong: list[tuple[dict[str, Any] | None, str, str, str]] = [
         ({"name": "x", "folder": "../elsewhere"}, "POST", "adapters", "right inside"),
         ({"name": "x", "folder": "link"}, "POST", "adapters", "right inside"),
         ({"name": "x", "folder": "/etc"}, "POST", "adapters", "right inside"),
+        ({"name": "x", "folder": "circle"}, "POST", "adapters", "right inside"),
+        ({"name": "x", "folder": "\u1e70" * 90}, "POST", "adapters", "no adapter_config.json"),
+        ({"name": "\0"}, "POST", "adapters", "right inside"),
+        ({"name": "x", "folder": "\ud800"}, "POST", "adapters", "right inside"),
         ({"name": "law"}, "POST", "adapters", "taken"),
         ({"name": "m", "parts": {"law": 0.4, "nobody": 0.6}}, "POST", "ensembles", "'nobody'"),
         (None, "PUT", "pins/nobody", "'nobody'"),
         (None, "DELETE", "adapters/nobody", "'nobody'"),
     ]
-    headers = {"Authorization": f"Bearer {token_in(running.token)}"}
+    headers = {"Authorization": f"Bearer {token_in(running.token)}", "Content-Type": "application/json"}
     for body, method, path, message in wrong:
-        refused = httpx.request(method, f"{running.url}/admin/{path}", json=body, headers=headers)
+        # httpx sends characters as they are; half a character comes only escaped.
+        refused = httpx.request(method, f"{running.url}/admin/{path}", content=json.dumps(body), headers=headers)
         assert refused.status_code in (400, 404)
         assert message in refused.json()["error"]["message"]
-    (running.folder / "link").unlink()
+    for name in ("link", "circle"):
+        (running.folder / name).unlink()
     assert running.listed() == ["law", "medicine"]
     done = running.command("combine", "m", "law")
     assert isinstance(done.exception, InputError)

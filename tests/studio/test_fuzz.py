@@ -1,7 +1,11 @@
-"""What the API's schema allows, and what it does not, is answered or refused in OpenAI's shape, never by a crash."""
+"""What the API's schema allows, and what it does not, is answered or refused in OpenAI's shape, never by a crash.
+
+``OPENLEDGER_FUZZ`` sets how many requests each operation is sent (``make fuzz-api``).
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +23,7 @@ from openledger.studio import administration
 from openledger.studio.standalone import StandaloneService, make_app
 from tests.openlora.models import random_adapter, random_base
 
+EXAMPLES = int(os.environ.get("OPENLEDGER_FUZZ", "30"))
 KEY, TOKEN = "key-that-sees-everything", "operator's token"
 
 
@@ -58,7 +63,11 @@ def test_any_request_is_answered_or_refused_in_openais_shape(
     if mode is GenerationMode.NEGATIVE and method == "GET":
         return
 
-    @settings(max_examples=30 if method == "POST" else 10, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=EXAMPLES if method == "POST" else EXAMPLES // 3,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
         case.headers = {"Authorization": f"Bearer {KEY}"}
@@ -86,7 +95,7 @@ def test_whatever_an_operator_sends_is_done_or_refused_and_the_adapters_stay(
     operator = {"Authorization": f"Bearer {TOKEN}"}
     client = TestClient(app, headers=operator)
 
-    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode), st.integers(0, 3))
     def ask(case: Any, real: int) -> None:
         case.headers = operator

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from openledger.primitives.lazy import on_first_use
 
 if TYPE_CHECKING:
-    from openledger.models.allocator import keep_freed_memory
+    from openledger.models.allocator import keep_freed_memory, release_freed_memory
     from openledger.models.base import (
         BaseModel,
         base_folder,
@@ -42,5 +42,6 @@ __all__ = [
     "model_digest",
     "model_files",
     "pinned",
+    "release_freed_memory",
     "shared_copy",
 ]

@@ -30,12 +30,14 @@ _TOKENIZER_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
 )
+_SHORT = {"BF16": "bfloat16", "F16": "float16"}
+"""torch's names for safetensors' of numbers shorter than float32."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BaseModel:
-    """A base model that is ready to run: float32, eager attention, evaluation mode, no gradients.
+    """A base model that is ready to run: float32 unless told otherwise, eager attention, evaluation mode, no gradients.
 
     Attributes:
         model: the causal language model.
@@ -55,13 +57,17 @@ class BaseModel:
         return int(getattr(self.model.config, "max_position_embeddings", 0) or self.tokenizer.model_max_length)
 
 
-def load_base(reference: str | Path | None = None, *, device: str | torch.device = "cpu") -> BaseModel:
+def load_base(
+    reference: str | Path | None = None, *, device: str | torch.device = "cpu", as_stored: bool = False
+) -> BaseModel:
     """Load a base model with safetensors weights; code from the model's folder is never run.
 
     Args:
         reference: a folder, a hub id such as ``owner/name`` or ``owner/name@revision``, or None for the model
             that ships with the package.
         device: where the weights go.
+        as_stored: leaves weights in bfloat16 or float16 if all of the files' are, for a caller who widens them himself;
+            nothing is ever rounded.
 
     Raises:
         NotFoundError: the folder does not exist, or holds no config.json.
@@ -73,7 +79,7 @@ def load_base(reference: str | Path | None = None, *, device: str | torch.device
     from transformers.utils import logging
 
     path = base_folder(reference)
-    _check_weights(path)
+    stored = _check_weights(path)
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -81,7 +87,7 @@ def load_base(reference: str | Path | None = None, *, device: str | torch.device
         model = AutoModelForCausalLM.from_pretrained(
             path,
             config=config,
-            dtype=torch.float32,
+            dtype=getattr(torch, _SHORT[stored]) if as_stored and stored in _SHORT else torch.float32,
             attn_implementation="eager",
             trust_remote_code=False,
             use_safetensors=True,
@@ -194,7 +200,9 @@ def base_folder(reference: str | Path | None = None) -> Path:
         ) from error
 
 
-def _check_weights(path: Path) -> None:
+def _check_weights(path: Path) -> str | None:
+    """Checks what can be without reading the weights; safetensors' name of their type if all have the same."""
+    types: set[str] = set()
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
         pickled = sorted(file.name for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(kind))
@@ -207,7 +215,7 @@ def _check_weights(path: Path) -> None:
     for file in weights:
         try:
             with safe_open(file, framework="pt") as opened:
-                opened.keys()
+                types |= {opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{file} is not a readable safetensors file: {_line(error)}") from error
     for index in path.glob("*.safetensors.index.json"):
@@ -217,6 +225,7 @@ def _check_weights(path: Path) -> None:
             raise ModelError(f"{index} is not a weight index: {_line(error)}") from error
         if missing := sorted(str(name) for name in names - {file.name for file in weights}):
             raise ModelError(f"{index} names {missing[0]}, which is not among the weights in {path}")
+    return types.pop() if len(types) == 1 else None
 
 
 def _line(error: Exception) -> str:

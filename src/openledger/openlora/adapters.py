@@ -393,6 +393,8 @@ def read_config(folder: Path, base: str) -> dict[str, Any]:
     path = _checked_file(folder, CONFIG, _MOST_CONFIG_BYTES)
     try:
         config = parse_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     except InputError as error:
         raise ModelError(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
@@ -472,8 +474,8 @@ def open_weights(folder: Path, limits: AdapterLimits) -> Iterator[Tensors]:
 
 def _checked_file(folder: Path, name: str, most: int) -> Path:
     path = folder / name
-    if not path.is_file():
-        pickled = name == WEIGHTS and (folder / "adapter_model.bin").exists()
+    if not os.path.isfile(path):  # pathlib raises where a name is too long
+        pickled = name == WEIGHTS and os.path.exists(folder / "adapter_model.bin")
         if pickled:
             raise ModelError(f"{folder} has only pickled weights, which can run code: save it as safetensors")
         raise NotFoundError(f"{folder} is no adapter: it has no {name}; only safetensors in peft's format are served")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from openledger.models import release_freed_memory
 from openledger.openlora.kernels import TOGETHER
 from openledger.openlora.memory import floats
 from openledger.openlora.product_kernel import multiplication
@@ -24,11 +25,12 @@ from openledger.openlora.residents import Deltas, Resident
 from openledger.openlora.shapes import GROUPS, SITES, Dimensions
 from openledger.openlora.team import Team
 from openledger.openlora.turn_kernel import GIVE_WAY, Share, Turn, run_layers
-from openledger.openlora.weights import Kind, Linear, Weights
+from openledger.openlora.weights import Kind, Linear, Weights, let_go
 from openledger.primitives import InputError, ModelError
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 _STATIC_ROPES = ("default", "linear", "llama3", "yarn")
+_WIDENED = (torch.float32, torch.bfloat16, torch.float16)
 _ROWS = 256
 """Of one turn, unless more are asked for: weights are read so rarely then that more save nothing."""
 
@@ -71,10 +73,11 @@ class Decoder:
     """A base model's weights, ready to run.
 
     Args:
-        model: a transformers causal language model of the family.
+        model: a transformers causal language model of the family, in float32 or shorter numbers, which are widened.
         most_rows: tokens that one turn must be able to have.
         weights: how they are held.
         threads: that share a turn's work; their number changes no bit.
+        keep: whether the model keeps its own weights; if not, they are let go one by one, and it can run no more.
 
     Attributes:
         dimensions: its sizes.
@@ -84,13 +87,23 @@ class Decoder:
         cache_step: positions in which a cache is measured out.
 
     Raises:
-        ModelError: the architecture is another, or the weights are not float32 on a CPU.
+        ModelError: the architecture is another, or the weights are not such numbers on a CPU.
     """
 
-    def __init__(self, model: Any, *, most_rows: int = 64, weights: Kind = "float32", threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        most_rows: int = 64,
+        weights: Kind = "float32",
+        threads: int = 1,
+        keep: bool = True,
+    ) -> None:
         why, weight = unsupported(model), next(model.parameters())
-        if why is None and (weight.device.type != "cpu" or weight.dtype != torch.float32):
-            why = f"its weights are {weight.dtype} on {weight.device}; the compiled loops are for float32 on a CPU"
+        if why is None and (weight.device.type != "cpu" or weight.dtype not in _WIDENED):
+            why = (
+                f"its weights are {weight.dtype} on {weight.device}; the compiled loops are for a CPU, and for float32"
+            )
         if why is not None:
             raise ModelError(f"this decoder cannot run the model: {why}")
         config, parts = model.config, model.model
@@ -98,11 +111,15 @@ class Decoder:
         self.context = int(config.max_position_embeddings)
         self.token_bytes = 4 * self.dimensions.kv_floats
         self.cache_step = 64
-        self._embedding = parts.embed_tokens.weight.detach()
+        self._embedding = parts.embed_tokens.weight.detach().float()
         self._team = Team(threads)
-        made = Weights(model, weights, self._team)
+        made = Weights(model, weights, self._team, keep=keep)
         with torch.inference_mode():
-            self._groups = [_groups(layer, made) for layer in parts.layers]
+            self._groups = []
+            for layer in parts.layers:
+                self._groups.append(_groups(layer, made))
+                if not keep:
+                    release_freed_memory()
             self._head = made.across(model.lm_head)
             rotation = _rotation(parts.rotary_emb, self.context)
         self._norms = [_norms(layer) for layer in parts.layers]
@@ -119,8 +136,11 @@ class Decoder:
             (self.dimensions.heads, self.dimensions.kv_heads),
             np.float32(config.rms_norm_eps),
             rotation,
-            parts.norm.weight.detach().numpy(),
+            parts.norm.weight.detach().float().numpy(),
         )
+        if not keep:
+            let_go(parts.embed_tokens)
+            release_freed_memory()
         self._weights = sum(held.size for groups in self._groups for held in groups.values())
         self.rows = max(most_rows, _ROWS)
         self._rooms: dict[str, torch.Tensor] = {}
@@ -279,8 +299,9 @@ def _norms(layer: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
     """Weights of the norms before attention and before the feed-forward layers, and of queries' and keys' [2, head size]."""
     attention, heads = layer.self_attn, None
     if hasattr(attention, "q_norm"):
-        heads = torch.stack((attention.q_norm.weight.detach(), attention.k_norm.weight.detach()))
-    return layer.input_layernorm.weight.detach(), layer.post_attention_layernorm.weight.detach(), heads
+        heads = torch.stack((attention.q_norm.weight.detach(), attention.k_norm.weight.detach())).float()
+    before, after = (norm.weight.detach().float() for norm in (layer.input_layernorm, layer.post_attention_layernorm))
+    return before, after, heads
 
 
 def _window(layer: Any, config: Any) -> int:

@@ -24,7 +24,7 @@ from torch.nn import functional
 from openledger.openlora.decoder import Chunk
 from openledger.openlora.residents import Resident
 from openledger.openlora.shapes import DTYPES, GROUPS, SITES, Dimensions, Layout, untiled
-from openledger.openlora.weights import Kind
+from openledger.openlora.weights import Kind, let_go
 from openledger.primitives import InputError, ModelError
 
 _SHORTEST = 128
@@ -175,6 +175,7 @@ class DeviceDecoder:
         most_rows: tokens of one turn.
         weights: how the linear layers are held; int8 in a half of bfloat16's memory, which rounds them.
         products: what multiplies; :class:`TorchProducts`, or on a CUDA device the Triton kernels, if left out.
+        keep: whether the model keeps its own weights; if not, it can run no more.
 
     Attributes:
         dimensions: its sizes.
@@ -193,6 +194,7 @@ class DeviceDecoder:
         most_rows: int,
         weights: Kind = "float32",
         products: Products | None = None,
+        keep: bool = True,
     ) -> None:
         config, parts = model.config, model.model
         self.dimensions = size = Dimensions.of(config)
@@ -220,6 +222,10 @@ class DeviceDecoder:
         self._tables: dict[Layout, _Table] = {}
         self._graphs: dict[Any, _Graph] = {}
         self._products = products or _best(self._device)
+        if not keep:
+            for module in model.modules():
+                if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
+                    let_go(module)
 
     def new_cache(self, length: int) -> torch.Tensor:
         """A free slot: [layers, 2, kv heads, length, head size]. It is free again when nothing refers to this tensor.

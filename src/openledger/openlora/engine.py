@@ -58,7 +58,8 @@ class Engine:
         adapter_limits: what adapters are accepted.
 
     Attributes:
-        base: the base model.
+        base: the base model; where the engine loaded it itself and runs it on the fused decoder, its ``model`` has let its
+            weights go.
         fallback: why the base runs through transformers; None if it runs on the fused decoder.
     """
 
@@ -70,24 +71,20 @@ class Engine:
         store: Path | None = None,
         adapter_limits: AdapterLimits | None = None,
     ) -> None:
-        self.base = base if isinstance(base, BaseModel) else load_base(base)
-        self.fallback = unsupported(self.base.model)
         self._limits = limits or EngineLimits()
-        self._released = self._limits.weights == "int8" and not isinstance(base, BaseModel) and self.fallback is None
-        """Whether transformers' own copy of the weights is let go: it is what int8 saves."""
+        self.base = base if isinstance(base, BaseModel) else _load(base, self._limits)
+        self.fallback = unsupported(self.base.model)
+        self._released = self.fallback is None and not isinstance(base, BaseModel)
+        """Whether transformers' own copy of the weights is let go."""
         self._adapters: dict[str, StoredAdapter | None] = {}
         self._lock = threading.Lock()
-        self._peft = PeftRunner(self.base, adapter_limits)
+        self._peft = PeftRunner(self.base.digest, self._whole_base, adapter_limits)
         self._ends = _end_tokens(self.base)
         self._temporary = tempfile.TemporaryDirectory(prefix="openlora-") if store is None else None
         self._scheduler: Scheduler | None = None
         self._store: AdapterStore | None = None
         if self.fallback is None:
-            decoder = _decoder(self.base.model, self._limits)
-            if self._released:
-                for module in self.base.model.model.layers.modules():
-                    if isinstance(module, torch.nn.Linear):
-                        module.weight = torch.nn.Parameter(torch.empty(0), requires_grad=False)
+            decoder = _decoder(self.base.model, self._limits, keep=not self._released)
             self._vocabulary = decoder.dimensions.vocabulary
             self._scheduler = Scheduler(decoder, self._limits)
             folder = store if store is not None else Path(self._temporary.name if self._temporary else "")
@@ -159,9 +156,9 @@ class Engine:
             except NeedsMerging as reason:
                 _LOG.info("adapter %s runs through peft: %s", name, reason)
         if stored is None:
-            if self._released:
+            if self._released and self._limits.weights == "int8":
                 raise ModelError(
-                    f"the adapter in {folder} needs the base's own weights, which int8 lets go: use float32"
+                    f"the adapter in {folder} needs the base in float32 once more, which int8 is to save: use float32"
                 )
             self._peft.add(name, folder)
         self._publish(name, stored)
@@ -360,6 +357,15 @@ class Engine:
             self._adapters[name] = stored
             metrics.ADAPTERS.set(len(self._adapters))
 
+    def _whole_base(self) -> BaseModel:
+        """The base in transformers with all its weights, loaded again if they were let go."""
+        if not self._released:
+            return self.base
+        again = load_base(self.base.path)
+        if again.digest != self.base.digest:
+            raise ModelError(f"the files in {self.base.path} are no longer those that the engine runs: start it again")
+        return again
+
     def _find(self, name: str) -> StoredAdapter | None:
         try:
             return self._adapters[name]
@@ -369,12 +375,22 @@ class Engine:
             raise NotFoundError(f"no adapter {name!r} is loaded; loaded: {shown or 'none'}") from None
 
 
-def _decoder(model: Any, limits: EngineLimits) -> Decoder | DeviceDecoder:
+def _load(reference: Path | str, limits: EngineLimits) -> BaseModel:
+    """A base in the numbers of its files where the compiled decoder widens them itself, else in float32."""
+    if limits.decoder == "torch":
+        return load_base(reference)
+    base = load_base(reference, as_stored=True)
+    return base if unsupported(base.model) is None or base.model.dtype == torch.float32 else load_base(base.path)
+
+
+def _decoder(model: Any, limits: EngineLimits, *, keep: bool) -> Decoder | DeviceDecoder:
     rows = max(limits.batch, limits.chunk)
     if limits.decoder == "compiled" or (limits.decoder == "auto" and model.device.type == "cpu"):
         threads = min(limits.threads, processors())
-        return Decoder(model, most_rows=rows, weights=limits.weights, threads=threads)
-    return DeviceDecoder(model, slots=limits.batch, length=limits.slot, most_rows=4 * rows, weights=limits.weights)
+        return Decoder(model, most_rows=rows, weights=limits.weights, threads=threads, keep=keep)
+    return DeviceDecoder(
+        model, slots=limits.batch, length=limits.slot, most_rows=4 * rows, weights=limits.weights, keep=keep
+    )
 
 
 def check_name(name: str, taken: Container[str]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,14 @@ class PeftRunner:
     """A base model in transformers, with adapters that peft switches.
 
     Args:
-        base: the base model; it stays as it is, and its weights are shared.
+        digest: the base's.
+        base: gives the base model when it is first needed; it stays as it is, and its weights are shared.
         limits: what adapters are accepted.
     """
 
-    def __init__(self, base: BaseModel, limits: AdapterLimits | None = None) -> None:
-        self._base = base
+    def __init__(self, digest: bytes, base: Callable[[], BaseModel], limits: AdapterLimits | None = None) -> None:
+        self._digest = digest
+        self._give_base = base
         self._limits = limits or AdapterLimits()
         self._model: Any = None
         self._lock = threading.Lock()
@@ -53,13 +56,12 @@ class PeftRunner:
         """
         from peft import PeftModel
 
-        raw = read_config(folder, to_hex(self._base.digest))
-        modules = dict(self._base.model.named_modules())
+        raw = read_config(folder, to_hex(self._digest))
         with open_weights(folder, self._limits) as file:
             for tensor in file.names:
                 file.shape(tensor)
             tensors = {tensor: file.read(tensor) for tensor in file.names}
-        config = _config(raw, tensors, modules, self._limits)
+        config = _config(raw, tensors, dict(self._base.model.named_modules()), self._limits)
         with self._lock:
             try:
                 if self._model is None:
@@ -84,6 +86,10 @@ class PeftRunner:
                 self._model = None
             else:
                 self._model.delete_adapter(name)
+
+    @cached_property
+    def _base(self) -> BaseModel:
+        return self._give_base()
 
     def run(self, name: str | None, prompt: Sequence[int], most: int, chooser: Chooser) -> Iterator[Chosen]:
         """At most ``most`` tokens, under the adapter ``name`` or none; closing the iterator ends the generation."""

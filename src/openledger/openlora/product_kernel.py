@@ -1,7 +1,7 @@
 """Products of a turn's rows with a base's weights: one compiled loop, in vectors that are written out.
 
 A turn has few rows for its weights, so a library that puts weights in order at every product spends much of its time on that.
-Here they stand in order from the start (:func:`packed`): some columns of every input, then the next columns. Each panel is
+Here they stand in order from the start (:func:`pack`): some columns of every input, then the next columns. Each panel is
 multiplied with some rows at once, whose sums stay in registers, then with the next rows, while it lies in a cache; meanwhile the
 next panel is prefetched, and so is what the turn reads after this product (``reads``): this loop computes more than it reads, the
 next, over adapters, reads more than it computes.
@@ -38,15 +38,23 @@ _LINE, _FOUR, _ZERO = np.int64(LINE), np.int64(4), np.int64(0)
 _MOST_PREFETCHED = 8 << 20
 
 
-def packed(weight: torch.Tensor) -> torch.Tensor:
-    """Weights [inputs, outputs] in the order in which they are multiplied with: [panels, inputs, columns], zeros at the end."""
-    inputs, outputs = weight.shape
-    whole = torch.nn.functional.pad(weight, (0, -outputs % COLUMNS))
-    return whole.view(inputs, -1, COLUMNS).transpose(0, 1).contiguous()
+def pack(held: torch.Tensor, start: int, weight: torch.Tensor) -> None:
+    """Puts weights [outputs, inputs] into panels [panels, inputs, columns], as the outputs from ``start`` on."""
+    outputs, done = len(weight), 0
+    while done < outputs:
+        panel, column = divmod(start + done, COLUMNS)
+        panels = 0 if column else (outputs - done) // COLUMNS
+        if panels:
+            some = weight[done : done + panels * COLUMNS]
+            held[panel : panel + panels].copy_(some.view(panels, COLUMNS, -1).transpose(1, 2))
+        else:
+            some = weight[done : done + COLUMNS - column]
+            held[panel, :, column : column + len(some)] = some.t()
+        done += len(some)
 
 
 def unpacked(held: torch.Tensor, start: int, end: int) -> torch.Tensor:
-    """The weights [inputs, end - start] of some outputs, of :func:`packed`."""
+    """The weights [inputs, end - start] of some outputs, of :func:`pack`."""
     first, last = start // COLUMNS, -(-end // COLUMNS)
     found = held[first:last].transpose(0, 1).reshape(held.shape[1], -1)
     return found[:, start - first * COLUMNS : end - first * COLUMNS]

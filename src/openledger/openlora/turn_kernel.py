@@ -19,7 +19,7 @@ from openledger.openlora.kernels import add_norm, attend, gate, rotate
 from openledger.openlora.product_kernel import COLUMNS, ROWS
 from openledger.openlora.vectors import LONG, OPTIONS, call, floats_at
 
-# Made of adapter_kernel 5b09c94c1cf9c027, kernels 80551a21be39be8d, product_kernel 2deadcaa9071251b, vectors b90f158b8fc253d5.
+# Made of adapter_kernel 5b09c94c1cf9c027, kernels 80551a21be39be8d, product_kernel c1412b10e4118914, vectors b90f158b8fc253d5.
 GIVE_WAY = int(ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0)
 """The address of the system's sched_yield, in this process."""
 _PATIENCE = 1 << 10

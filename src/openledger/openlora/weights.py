@@ -7,14 +7,13 @@ nearest): a quarter of the memory, for operators who sell no receipts. Short num
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from openledger.openlora.memory import floats
-from openledger.openlora.product_kernel import COLUMNS, multiply, packed, unpacked
+from openledger.openlora.product_kernel import COLUMNS, multiply, pack, unpacked
 from openledger.openlora.shapes import DTYPES, Precision
 from openledger.openlora.team import Team
 
@@ -26,7 +25,7 @@ class Linear:
     """Some linear layers with the same input.
 
     Args:
-        held: :func:`openledger.openlora.product_kernel.packed` of their weights.
+        held: their weights, by :func:`openledger.openlora.product_kernel.pack`.
         precision: of the weights.
         scales: [outputs] of int8 codes; None for other weights.
         bias: [outputs]; None where no layer has one.
@@ -86,13 +85,15 @@ class Weights:
         model: the transformers model whose layers will be taken.
         kind: how they are held.
         team: who computes with them.
+        keep: whether the model keeps its own weights; if not, each is let go as soon as it is taken.
 
     Attributes:
         precision: in which numbers.
     """
 
-    def __init__(self, model: Any, kind: Kind, team: Team) -> None:
+    def __init__(self, model: Any, kind: Kind, team: Team, *, keep: bool = True) -> None:
         self._team = team
+        self._keep = keep
         linears = [module for module in model.model.layers.modules() if isinstance(module, torch.nn.Linear)]
         linears.append(model.lm_head)
         self.precision: Precision = kind
@@ -110,32 +111,35 @@ class Weights:
         if any(linear.bias is not None for linear in linears):
             bias = torch.cat(
                 [
-                    linear.weight.new_zeros(len(linear.weight)) if linear.bias is None else linear.bias.detach()
+                    torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach().float()
                     for linear in linears
                 ]
             )
         if self.precision == "int8":
-            scales = torch.cat([linear.weight.detach().abs().amax(dim=1).clamp_min(1e-12) / 127 for linear in linears])
+            largest = torch.cat([linear.weight.detach().abs().amax(dim=1).float() for linear in linears])
+            scales = largest.clamp_min(1e-12) / 127
         inputs, outputs = linears[0].in_features, sum(linear.out_features for linear in linears)
         shape = (-(-outputs // COLUMNS), inputs, COLUMNS)
         start, self._end = self._end, self._end + shape[0] * shape[1] * shape[2]
         held = self._flat[start : self._end].view(shape)
-        whole = torch.empty(inputs, outputs, dtype=held.dtype)
-        for place, weight in _columns(linears):
-            made = weight if scales is None else (weight / scales[place, None]).round()
-            whole[:, place] = made.t().to(held.dtype)
-        held.copy_(packed(whole))
+        column = 0
+        for linear in linears:
+            weight = linear.weight.detach()
+            if scales is not None:
+                weight = (weight.float() / scales[column : column + len(weight), None]).round()
+            pack(held, column, weight)
+            column += len(weight)
+        if not self._keep:
+            for linear in linears:
+                let_go(linear)
         return Linear(held, self.precision, scales, bias, self._team)
+
+
+def let_go(module: Any) -> None:
+    """Takes the memory of a module's weight back, unless others use it."""
+    module.weight = torch.nn.Parameter(module.weight.new_empty(0), requires_grad=False)
 
 
 def _fits(weight: torch.Tensor) -> bool:
     """Whether bfloat16 holds it exactly."""
-    return torch.equal(weight.bfloat16().float(), weight)
-
-
-def _columns(linears: tuple[Any, ...]) -> Iterator[tuple[slice, torch.Tensor]]:
-    column = 0
-    for linear in linears:
-        width = len(linear.weight)
-        yield slice(column, column + width), linear.weight.detach()
-        column += width
+    return weight.dtype == torch.bfloat16 or torch.equal(weight.bfloat16().float(), weight.float())

@@ -108,7 +108,10 @@ def _known(service: StandaloneService, name: str) -> None:
 def _inside(folder: Path | None, name: str) -> Path:
     if folder is None:
         raise InputError("the server was started without --adapters, so there is no folder to add from")
-    path = (folder / name).resolve()
-    if path.parent != folder.resolve():
+    try:
+        path: Path | None = (folder / name).resolve()
+    except (ValueError, RuntimeError):  # of a zero byte, half a character, or links in a circle
+        path = None
+    if path is None or path.parent != folder.resolve():
         raise InputError(f"{name!r} is no folder right inside the adapters' folder; copy the adapter there first")
     return path
