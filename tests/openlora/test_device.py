@@ -5,8 +5,10 @@ The Triton kernels run in Triton's interpreter, by ``make test-kernels``. CUDA g
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +131,20 @@ def test_a_slot_is_free_again_when_nothing_refers_to_it() -> None:
     assert decoder.new_cache(10).shape[3] == 10
 
 
-def test_a_base_in_bfloat16_runs_on_the_torch_decoder_only(tmp_path: Path) -> None:
+def test_a_base_in_bfloat16_is_widened_or_runs_in_it_on_the_torch_decoder(tmp_path: Path) -> None:
     base = random_base()
     random_adapter(base, tmp_path / "a")
-    base.model.to(torch.bfloat16)
-    with pytest.raises(ModelError, match="float32 on a CPU"):
+    base.model.double()
+    with pytest.raises(ModelError, match="torch.float64 on cpu"):
         Engine(base)
+    base.model.to(torch.bfloat16)
+    wide = replace(base, model=copy.deepcopy(base.model).float())
+    how = Sampling(max_tokens=4, logprobs=5)
+    with Engine(base) as engine, Engine(wide) as right:
+        for one in (engine, right):
+            one.add("a", tmp_path / "a")
+        assert engine.complete("a", PROMPT, how) == right.complete("a", PROMPT, how)
+        assert {one.dtype for one in engine.base.model.parameters()} == {torch.bfloat16}
     for weights in ("float32", "int8"):
         limits = EngineLimits(batch=2, decoder="torch", slot=128, weights=weights)  # type: ignore[arg-type]
         with Engine(base, limits) as engine:
