@@ -135,7 +135,7 @@ def test_a_base_in_bfloat16_is_widened_or_runs_in_it_on_the_torch_decoder(tmp_pa
     base = random_base()
     random_adapter(base, tmp_path / "a")
     base.model.double()
-    with pytest.raises(ModelError, match="torch.float64 on cpu"):
+    with pytest.raises(ModelError, match=r"torch\.float64 on cpu"):
         Engine(base)
     base.model.to(torch.bfloat16)
     wide = replace(base, model=copy.deepcopy(base.model).float())
