@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Set-up leaves most modules uncompiled: what one process compiles, the next ones find.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: checks contracts-checks gas-snapshot help setup demo up test tests test-network test-bridge test-cluster chain-kills fuzz-adapters fuzz-api test-kernels lint format artifacts artifacts-check contracts-test contracts-coverage contracts-slither contracts-halmos contracts-differential bench bench-gas bench-modelfactory bench-openlora load vllm-check bench-attacks bench-contradictions bench-counterfactual bench-attribution bench-attribution-scale bench-attribution-drift clean
 

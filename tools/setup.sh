@@ -13,10 +13,13 @@ TORCH="${TORCH:-torch==2.13.0}"
 }
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-# Nothing is compiled yet: Python compiles a module when it is first imported, and most modules of these libraries never are.
+# Most modules of these libraries are never imported, so they are not all compiled here; the last step compiles those that every
+# command with a model imports, once for all processes, wherever PYTHONDONTWRITEBYTECODE would have each do it again.
 echo "Installing PyTorch …"
 "$VENV/bin/python" -m pip install --quiet --no-compile -c constraints.txt "$TORCH"
 echo "Installing OpenLedger and its libraries …"
 "$VENV/bin/python" -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
 echo "Installing the chain tools (anvil, forge, solc) …"
 "$VENV/bin/python" -m openledger.chain.toolchain --install
+echo "Compiling what loading a model imports …"
+env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" -c 'from openledger.models import load_base; load_base()'
