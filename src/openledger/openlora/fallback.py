@@ -80,10 +80,11 @@ class PeftRunner:
             self._model = model
 
     def remove(self, name: str) -> None:
-        """Unloads an adapter."""
+        """Unloads an adapter, and the base with the last one."""
         with self._lock:
             if len(self._model.peft_config) == 1:
                 self._model = None
+                del self._base
             else:
                 self._model.delete_adapter(name)
 
