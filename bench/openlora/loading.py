@@ -48,7 +48,6 @@ def loading() -> Iterator[dict[str, object]]:
                     yield {
                         "engine": engine,
                         "model": f"{model}, random weights, {stored} files",
-                        "growth": "loading",
                         "adapters": 0,
                         "batch": 1,
                         "weights": weights,
