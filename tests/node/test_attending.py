@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from openledger.node import disputing
 from openledger.node.server import Server
 from openledger.node.service import Node
 from openledger.openlora import Sampling
@@ -75,6 +76,22 @@ def test_a_host_answers_a_wrong_challenge_and_wins(node: Node) -> None:
     assert node.answer_dispute(opened.number).state == "rejected", (
         "whoever answers after the node is told how it stands"
     )
+
+
+def test_whoever_moves_a_dispute_on_while_the_node_does_is_told_how_it_ended(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = answered(node)
+    node.settle()
+    opened = node.open_dispute("ada", receipt, "my record taught it", [(to_hex(record_of(node)), PPM // 2)])
+    assert node.answer_dispute(opened.number).state == "answered"
+    node.devchain.warp(60)
+    for name in ("draw_jury", "resolve"):
+        real = getattr(disputing, name)
+        monkeypatch.setattr(disputing, name, lambda *given, real=real: [real(*given), real(*given)][1])
+    assert node.advance_dispute(opened.number).state == "rejected"
+    with pytest.raises(RevertError, match="WrongState"):
+        disputing.resolve(node.chain, node.host, opened.number)
 
 
 def test_a_host_whose_receipt_is_wrong_does_not_answer_and_the_challenge_is_upheld(node: Node) -> None:

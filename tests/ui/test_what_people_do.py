@@ -103,10 +103,14 @@ def test_the_verify_button_shows_every_check(visitor: Watched, network: Network)
 
 
 def test_the_heatmap_shows_the_influence_of_the_record_that_is_chosen(
-    visitor: Watched, api: httpx.Client, asked: dict[str, str]
+    visitor: Watched, api: httpx.Client, network: Network
 ) -> None:
-    view = api.get(f"/receipts/{asked['id']}").json()
-    page = visitor.open(f"/receipts/{asked['id']}")
+    views = [api.get(f"/receipts/{receipt['id']}").json() for receipt in network.document["receipts"]]
+    alone = next(view for view in views if len(view["records"]) == 1)
+    page = visitor.open(f"/receipts/{alone['id']}")
+    expect(page.locator(".heatmap-record")).to_have_count(1)
+    view = next(view for view in views if len(view["records"]) > 1)
+    page = visitor.open(f"/receipts/{view['id']}")
     answer = page.locator(".heatmap-answer")
     choices = page.locator(".heatmap-record")
     assert page.locator(".token").count() == len(view["tokens"])
@@ -114,6 +118,7 @@ def test_the_heatmap_shows_the_influence_of_the_record_that_is_chosen(
     colours = "tokens => tokens.map(token => token.style.background)"
     together = page.locator(".token").evaluate_all(colours)
     choices.nth(1).click()
+    expect(choices.nth(1)).to_have_class("heatmap-record chosen")
     assert page.locator(".token").evaluate_all(colours) != together
     answer.focus()
     strongest = max(range(len(view["tokens"])), key=lambda at: abs(view["influence"][0][at]))

@@ -159,14 +159,23 @@ class Court:
             RevertError: it is too early; the error says until when.
         """
         found = dispute(self._chain, number)
+        while True:
+            try:
+                return self._row(self._advanced(found))
+            except RevertError as error:
+                before, found = found, dispute(self._chain, number)
+                if error.name != "WrongState" or found.state is before.state:
+                    raise  # else this node's own work, or another's, was faster
+
+    def _advanced(self, found: Dispute) -> Dispute:
         if found.state is DisputeState.ANSWERED:
-            draw_jury(self._chain, self._host, number)
-            found = dispute(self._chain, number)
+            draw_jury(self._chain, self._host, found.number)
+            found = dispute(self._chain, found.number)
         if found.state is DisputeState.VOTING:
             self._vote(found)
         if not found.state.decided and found.state is not DisputeState.ANSWERED:
-            found = resolve(self._chain, self._host, number)
-        return self._row(found)
+            found = resolve(self._chain, self._host, found.number)
+        return found
 
     def _vote(self, found: Dispute) -> None:
         verdicts = {

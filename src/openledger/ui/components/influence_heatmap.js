@@ -43,9 +43,9 @@ export default {
   data: () => ({ chosen: 0, current: null, underline: false, group: `heatmap-${Math.random().toString(36).slice(2)}` }),
   computed: {
     choices() {
+      if (this.rows.length === 1) return this.rows;
       const total = this.tokens.map((_, index) => this.rows.reduce((sum, row) => sum + (row.values[index] ?? 0), 0));
-      const noun = this.rows.length === 1 ? "record" : "records";
-      return [{ label: `All ${this.rows.length} top ${noun} together`, note: "sum", values: total }, ...this.rows];
+      return [{ label: `All ${this.rows.length} top records together`, note: "sum", values: total }, ...this.rows];
     },
     values() { return this.choices[this.chosen].values; },
     name() { return this.choices[this.chosen].label; },
