@@ -105,12 +105,12 @@ def test_the_verify_button_shows_every_check(visitor: Watched, network: Network)
 def test_the_heatmap_shows_the_influence_of_the_record_that_is_chosen(
     visitor: Watched, api: httpx.Client, network: Network
 ) -> None:
-    views = [api.get(f"/receipts/{receipt['id']}").json() for receipt in network.document["receipts"]]
-    alone = next(view for view in views if len(view["records"]) == 1)
-    page = visitor.open(f"/receipts/{alone['id']}")
+    views = {one["id"]: api.get(f"/receipts/{one['id']}").json() for one in network.document["receipts"]}
+    alone = next(name for name, view in views.items() if len(view["records"]) == 1)
+    page = visitor.open(f"/receipts/{alone}")
     expect(page.locator(".heatmap-record")).to_have_count(1)
-    view = next(view for view in views if len(view["records"]) > 1)
-    page = visitor.open(f"/receipts/{view['id']}")
+    name, view = next((name, view) for name, view in views.items() if len(view["records"]) > 1)
+    page = visitor.open(f"/receipts/{name}")
     answer = page.locator(".heatmap-answer")
     choices = page.locator(".heatmap-record")
     assert page.locator(".token").count() == len(view["tokens"])
