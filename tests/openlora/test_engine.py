@@ -242,10 +242,10 @@ def test_an_engine_from_a_folder_holds_each_weight_once_and_answers_as_one_from_
     how, requests = Sampling(max_tokens=6, logprobs=20), [("a", prompt(1, 40)), ("dora", prompt(2)), (None, prompt(3))]
     random_adapter(whole, tmp_path / "a")
     random_adapter(whole, tmp_path / "dora", seed=1, use_dora=True)
-    for weights in ("float32", "int8"):
-        limits = replace(LIMITS, weights=weights)
+    for change in ({"weights": "float32"}, {"weights": "int8"}, {"decoder": "torch", "slot": 128}):
+        limits = replace(LIMITS, **change)
         with Engine(whole.path, limits) as engine, Engine(whole, limits) as right:
-            assert engine.base.model.dtype == dtype
+            assert engine.base.model.dtype == (torch.float32 if limits.decoder == "torch" else dtype)
             assert _held(engine) == 0 < _held(right)
             for one in (engine, right):
                 one.add("a", tmp_path / "a")
@@ -263,7 +263,12 @@ def test_whole_modules_are_served_after_the_weights_were_let_go(tmp_path: Path) 
         how = Sampling(max_tokens=6)
         assert engine.complete("whole", prompt(1), how) == right.complete("whole", prompt(1), how)
         assert engine.complete(None, prompt(1), how) == right.complete(None, prompt(1), how)
-        engine.remove("whole")  # and with it the base that it needed, which the next one loads again
+        # The base that an adapter needed goes with it, and after one that is refused: the next one loads it again.
+        engine.remove("whole")
+        config = json.loads((tmp_path / "1" / "adapter_config.json").read_text())
+        (tmp_path / "1" / "adapter_config.json").write_text(json.dumps({**config, "bias": "all"}))
+        with pytest.raises(ModelError, match="changes biases"):
+            engine.add("whole", tmp_path / "1")
         (whole.path / "config.json").write_text((whole.path / "config.json").read_text() + "\n")
         with pytest.raises(ModelError, match="no longer those that the engine runs: start it again"):
             engine.add("whole", tmp_path / "1")

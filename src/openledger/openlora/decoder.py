@@ -101,9 +101,7 @@ class Decoder:
     ) -> None:
         why, weight = unsupported(model), next(model.parameters())
         if why is None and (weight.device.type != "cpu" or weight.dtype not in _WIDENED):
-            why = (
-                f"its weights are {weight.dtype} on {weight.device}; the compiled loops are for a CPU, and for float32"
-            )
+            why = f"its weights are {weight.dtype} on {weight.device}; it runs float32, bfloat16 and float16 on a CPU"
         if why is not None:
             raise ModelError(f"this decoder cannot run the model: {why}")
         config, parts = model.config, model.model

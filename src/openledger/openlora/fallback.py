@@ -61,36 +61,44 @@ class PeftRunner:
             for tensor in file.names:
                 file.shape(tensor)
             tensors = {tensor: file.read(tensor) for tensor in file.names}
-        config = _config(raw, tensors, dict(self._base.model.named_modules()), self._limits)
-        with self._lock:
-            try:
-                if self._model is None:
-                    model = PeftModel(shared_copy(self._base.model), config, adapter_name=name)
-                else:
-                    model = self._model
-                    model.add_adapter(name, config)
-                _load(model, name, tensors)
-            except Exception as error:
-                if self._model is not None and name in self._model.peft_config:
-                    self._model.delete_adapter(name)
-                why = " ".join(str(error).split())[:300]
-                raise ModelError(f"the adapter in {folder} does not fit this base model: {why}") from error
-            model.eval()
-            model.requires_grad_(False)
-            self._model = model
+        try:
+            config = _config(raw, tensors, dict(self._base.model.named_modules()), self._limits)
+            with self._lock:
+                try:
+                    if self._model is None:
+                        model = PeftModel(shared_copy(self._base.model), config, adapter_name=name)
+                    else:
+                        model = self._model
+                        model.add_adapter(name, config)
+                    _load(model, name, tensors)
+                except Exception as error:
+                    if self._model is not None and name in self._model.peft_config:
+                        self._model.delete_adapter(name)
+                    why = " ".join(str(error).split())[:300]
+                    raise ModelError(f"the adapter in {folder} does not fit this base model: {why}") from error
+                model.eval()
+                model.requires_grad_(False)
+                self._model = model
+        finally:
+            self._let_base_go()
 
     def remove(self, name: str) -> None:
         """Unloads an adapter, and the base with the last one."""
         with self._lock:
             if len(self._model.peft_config) == 1:
                 self._model = None
-                del self._base
             else:
                 self._model.delete_adapter(name)
+        self._let_base_go()
 
     @cached_property
     def _base(self) -> BaseModel:
         return self._give_base()
+
+    def _let_base_go(self) -> None:
+        """Where no adapter is left that needs it, a refused one included."""
+        if self._model is None:
+            self.__dict__.pop("_base", None)
 
     def run(self, name: str | None, prompt: Sequence[int], most: int, chooser: Chooser) -> Iterator[Chosen]:
         """At most ``most`` tokens, under the adapter ``name`` or none; closing the iterator ends the generation."""
